@@ -32,10 +32,10 @@ type ActorKind string
 
 // The kinds of actors.
 const (
-	User     ActorKind = "user"
-	APIKey   ActorKind = "api_key"
-	Device   ActorKind = "device"
-	Server   ActorKind = "system"
+	User   ActorKind = "user"
+	APIKey ActorKind = "api_key"
+	Device ActorKind = "device"
+	Server ActorKind = "system"
 )
 
 // Actor is who acts and from where, as the audit log records it.
@@ -64,6 +64,8 @@ type Scope struct {
 	Grants  []Grant
 	// SteppedUp is true while the actor's identity was confirmed again a short time ago.
 	SteppedUp bool
+	// SetupOnly is true for a token that serves only to set up a required second factor.
+	SetupOnly bool
 	// Emergency names the reason while the actor works under break-glass access.
 	Emergency string
 }
