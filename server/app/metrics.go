@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"reeve/tenants/tenantdb"
+)
+
+// metrics are what an operator watches. They are served on a listener of their own, together with
+// the profiler: neither belongs on the address that the world can reach.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+	sweeps   *prometheus.HistogramVec
+	swept    *prometheus.CounterVec
+}
+
+func newMetrics(db *tenantdb.DB) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "reeve_http_request_seconds", Help: "Time to answer a request, by route and status class.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 10)}, []string{"method", "route", "class"}),
+		sweeps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "reeve_sweep_seconds", Help: "Time of one batch of a sweep.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"sweep", "outcome"}),
+		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_sweep_rows_total", Help: "Rows a sweep worked on."}, []string{"sweep"}),
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.requests, m.sweeps, m.swept,
+		gauge("reeve_db_connections_open", "Open database connections.", func() float64 { return float64(db.Stats().OpenConnections) }),
+		gauge("reeve_db_connections_in_use", "Database connections in use.", func() float64 { return float64(db.Stats().InUse) }),
+		gauge("reeve_db_wait_seconds_total", "Time spent waiting for a database connection.", func() float64 { return db.Stats().WaitDuration.Seconds() }),
+	)
+	return m
+}
+
+// sweep notes a run of the timetable.
+func (m *metrics) sweep(name string, took time.Duration, rows int, err error) {
+	outcome := "ok"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.sweeps.WithLabelValues(name, outcome).Observe(took.Seconds())
+	m.swept.WithLabelValues(name).Add(float64(rows))
+}
+
+// observe times every request by its route's template, never by its address: label values are bounded.
+func (m *metrics) observe(c *fiber.Ctx) error {
+	start := time.Now()
+	err := c.Next()
+	class := string('0'+rune(c.Response().StatusCode()/100)) + "xx"
+	m.requests.WithLabelValues(c.Method(), c.Route().Path, class).Observe(time.Since(start).Seconds())
+	return err
+}
+
+// serve listens on an address of its own until it is stopped.
+func (m *metrics) serve(address string) (stop func(context.Context) error, bound string, err error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, "", err
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	return func(ctx context.Context) error {
+		err := srv.Shutdown(ctx)
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	}, ln.Addr().String(), nil
+}
