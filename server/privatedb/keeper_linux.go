@@ -1,0 +1,226 @@
+package privatedb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	port         = "5432" // only a name for the socket
+	pollEvery    = 10 * time.Millisecond
+	restartAfter = time.Second // between two starts of a postmaster that died
+)
+
+// keeper runs one postmaster and starts it again when it dies unasked.
+type keeper struct {
+	location location
+	log      *slog.Logger
+	current  atomic.Int64 // pid of the running postmaster
+	stopping chan struct{}
+	done     chan struct{} // closed when the loop has ended
+}
+
+// startKeeper returns when the first postmaster is ready.
+func startKeeper(ctx context.Context, l location, log *slog.Logger) (*keeper, error) {
+	k := &keeper{location: l, log: log, stopping: make(chan struct{}), done: make(chan struct{})}
+	first := make(chan error, 1)
+	go k.run(first)
+	select {
+	case err := <-first:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), k.stop(context.WithoutCancel(ctx)))
+	}
+	if err := k.awaitReady(ctx); err != nil {
+		return nil, errors.Join(err, k.stop(context.WithoutCancel(ctx)))
+	}
+	return k, nil
+}
+
+func (k *keeper) pid() int { return int(k.current.Load()) }
+
+// run owns the OS thread that starts postmasters: the kernel's death signal follows the thread, not
+// the process, so this one must live exactly as long as the cluster does.
+func (k *keeper) run(first chan<- error) {
+	runtime.LockOSThread()
+	defer close(k.done)
+	for {
+		cmd, err := k.launch()
+		if first != nil {
+			first <- err
+			if err != nil {
+				return
+			}
+			first = nil
+		}
+		if err == nil {
+			err = cmd.Wait()
+		}
+		k.current.Store(0)
+		select {
+		case <-k.stopping:
+			return
+		default:
+		}
+		k.log.Error("the private database ended and is started again", "error", err, "log", k.location.startupLog())
+		select {
+		case <-k.stopping:
+			return
+		case <-time.After(restartAfter):
+		}
+	}
+}
+
+func (k *keeper) launch() (*exec.Cmd, error) {
+	l := k.location
+	out, err := os.OpenFile(l.startupLog(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("starting the private database: %w", err)
+	}
+	defer out.Close()
+	// On the command line only what must not be overridden: how it is reached.
+	cmd := l.command(context.Background(), "postgres", "-D", l.data, "-c", "listen_addresses=", "-c", "port="+port,
+		"-c", "unix_socket_directories="+l.socket, "-c", "unix_socket_permissions=0700", "-c", "external_pid_file=")
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the private database: %w", err)
+	}
+	k.current.Store(int64(cmd.Process.Pid))
+	return cmd, nil
+}
+
+// awaitReady waits until the postmaster that we started says so in its pid file. Asking through the
+// socket would not do: the orphan of a killed server answers too.
+func (k *keeper) awaitReady(ctx context.Context) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if p, err := readPidFile(k.location.data); err == nil && p.pid == k.pid() && p.ready {
+			return nil
+		}
+		if k.pid() == 0 {
+			text, _ := os.ReadFile(k.location.startupLog())
+			return fmt.Errorf("the private database does not start: %s", lastLines(text))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the private database does not get ready: %w", ctx.Err())
+		}
+	}
+}
+
+// stop asks for a fast shutdown, and for an immediate one when ctx ends first.
+func (k *keeper) stop(ctx context.Context) error {
+	close(k.stopping)
+	k.signal(syscall.SIGINT)
+	select {
+	case <-k.done:
+		return nil
+	case <-ctx.Done():
+		k.signal(syscall.SIGQUIT)
+		<-k.done
+		return fmt.Errorf("stopping the private database: %w", ctx.Err())
+	}
+}
+
+func (k *keeper) signal(s syscall.Signal) {
+	if pid := k.pid(); pid != 0 {
+		_ = syscall.Kill(pid, s) // gone already is what we want
+	}
+}
+
+func (l location) startupLog() string { return filepath.Join(l.dir, "startup.log") }
+
+// pidFile is what we read of postmaster.pid.
+type pidFile struct {
+	pid   int
+	ready bool
+}
+
+func readPidFile(data string) (pidFile, error) {
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		return pidFile{}, err
+	}
+	lines := strings.Split(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
+	if err != nil {
+		return pidFile{}, fmt.Errorf("postmaster.pid: %w", err)
+	}
+	return pidFile{pid: pid, ready: len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready"}, nil
+}
+
+// clearPredecessor stops the postmaster that a killed server left behind, and removes a pid file that
+// no postmaster stands behind. We hold the folder's lock, so that no living server is robbed.
+func (l location) clearPredecessor(ctx context.Context, log *slog.Logger) error {
+	p, err := readPidFile(l.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	stale := err != nil // unreadable: written by halves, or the disk was full
+	if !stale && l.isPostmaster(p.pid) {
+		log.WarnContext(ctx, "stopping the database that an earlier server left running", "pid", p.pid)
+		if err := l.endPredecessor(ctx, p.pid); err != nil {
+			return err
+		}
+	}
+	err = os.Remove(filepath.Join(l.data, "postmaster.pid"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a stale postmaster.pid: %w", err)
+	}
+	return nil
+}
+
+func (l location) endPredecessor(ctx context.Context, pid int) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	asked := time.Now()
+	_ = syscall.Kill(pid, syscall.SIGINT)
+	for l.isPostmaster(pid) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the database of an earlier server (pid %d) to stop: %w", pid, ctx.Err())
+		case <-tick.C:
+		}
+		if time.Since(asked) > 30*time.Second {
+			_ = syscall.Kill(pid, syscall.SIGQUIT) // its data survive by crash recovery
+			asked = time.Now()
+		}
+	}
+	return nil
+}
+
+// isPostmaster tells whether a process is a living postmaster of this cluster, which works in its data folder.
+func (l location) isPostmaster(pid int) bool {
+	proc := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(proc + "/stat")
+	if err != nil {
+		return false
+	}
+	// "pid (name) state …": a zombie has a pid and no folder any more.
+	if _, after, ok := strings.Cut(string(stat), ") "); !ok || strings.HasPrefix(after, "Z") || !strings.Contains(string(stat), "(postgres)") {
+		return false
+	}
+	folder, err := os.Readlink(proc + "/cwd")
+	if err != nil {
+		return false
+	}
+	here, err1 := os.Stat(folder)
+	ours, err2 := os.Stat(l.data)
+	return err1 == nil && err2 == nil && os.SameFile(here, ours)
+}
