@@ -1,0 +1,159 @@
+package audit
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"reeve/api/fault"
+	"reeve/tenants/scope"
+	"reeve/tenants/tenantdb"
+)
+
+const columns = `tenant_id, number, id, at, actor_kind, actor_id, actor_tenant_id, actor_name, session_id, address,
+	request_id, emergency, action, object_type, object_id, object_name, before, after, detail, previous, hash`
+
+// Filter chooses entries; a zero field does not restrict.
+type Filter struct {
+	TenantID   scope.ID
+	ActorID    scope.ID
+	ActorName  string
+	Action     string
+	ObjectType string
+	ObjectID   string
+	From, To   time.Time // From ≤ at < To
+	Limit      int       // 1–500; 100 when zero
+	Cursor     string    // from an earlier Page
+}
+
+// Page is a part of the log, newest first.
+type Page struct {
+	Records []Record
+	Next    string // cursor of the next page; empty on the last one
+}
+
+// List reads the log as far as the context's scope reaches: a customer sees the entries of their own
+// tenant, because the database shows no other.
+func List(ctx context.Context, db *tenantdb.DB, f Filter) (Page, error) {
+	if f.Limit == 0 {
+		f.Limit = 100
+	}
+	if f.Limit < 1 || f.Limit > 500 {
+		return Page{}, fault.InvalidField("?limit", "must be between 1 and 500")
+	}
+	var page Page
+	err := db.Tx(ctx, func(tx *gorm.DB) error {
+		q, err := f.apply(tx.Table("audit_entries").Select(columns))
+		if err != nil {
+			return err
+		}
+		page.Records, err = scan(q.Order("at DESC, id DESC").Limit(f.Limit + 1))
+		return err
+	})
+	if err != nil {
+		return Page{}, err
+	}
+	if len(page.Records) > f.Limit {
+		page.Records = page.Records[:f.Limit]
+		last := page.Records[f.Limit-1]
+		page.Next = encodeCursor(last.At, last.ID)
+	}
+	return page, nil
+}
+
+func (f *Filter) apply(q *gorm.DB) (*gorm.DB, error) {
+	if f.TenantID != (scope.ID{}) {
+		q = q.Where("tenant_id = ?", uuid.UUID(f.TenantID))
+	}
+	if f.ActorID != (scope.ID{}) {
+		q = q.Where("actor_id = ?", uuid.UUID(f.ActorID))
+	}
+	for _, c := range []struct{ condition, value string }{
+		{"actor_name = ?", f.ActorName}, {"action = ?", f.Action}, {"object_type = ?", f.ObjectType}, {"object_id = ?", f.ObjectID},
+	} {
+		if c.value != "" {
+			q = q.Where(c.condition, c.value)
+		}
+	}
+	if !f.From.IsZero() {
+		q = q.Where("at >= ?", f.From)
+	}
+	if !f.To.IsZero() {
+		q = q.Where("at < ?", f.To)
+	}
+	if f.Cursor != "" {
+		at, id, err := decodeCursor(f.Cursor)
+		if err != nil {
+			return nil, err
+		}
+		q = q.Where("(at, id) < (?, ?)", at, uuid.UUID(id))
+	}
+	return q, nil
+}
+
+func encodeCursor(at time.Time, id scope.ID) string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro()))
+	return base64.RawURLEncoding.EncodeToString(append(b, id[:]...))
+}
+
+func decodeCursor(s string) (time.Time, scope.ID, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || len(raw) != 24 {
+		return time.Time{}, scope.ID{}, fault.InvalidField("?cursor", "is not one that this list gave out")
+	}
+	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC()
+	if at.Year() < 2000 || at.Year() > 9999 {
+		return time.Time{}, scope.ID{}, fault.InvalidField("?cursor", "is not one that this list gave out")
+	}
+	return at, scope.ID(raw[8:]), nil
+}
+
+// scan reads records with their documents byte for byte.
+func scan(q *gorm.DB) ([]Record, error) {
+	var records []Record
+	err := each(q, func(r Record) error {
+		records = append(records, r)
+		return nil
+	})
+	return records, err
+}
+
+func each(q *gorm.DB, fn func(Record) error) error {
+	rows, err := q.Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r Record
+		var tenant, id uuid.UUID
+		var actor, actorTenant, session uuid.NullUUID
+		var kind string
+		var before, after, detail []byte
+		err := rows.Scan(&tenant, &r.Number, &id, &r.At, &kind, &actor, &actorTenant, &r.ActorName, &session, &r.Address,
+			&r.RequestID, &r.Emergency, &r.Action, &r.ObjectType, &r.ObjectID, &r.ObjectName, &before, &after, &detail, &r.Previous, &r.Hash)
+		if err != nil {
+			return err
+		}
+		r.TenantID, r.ID, r.At, r.ActorKind = tenant, id, r.At.UTC(), scope.ActorKind(kind)
+		r.ActorID, r.ActorTenantID, r.SessionID = fromNull(actor), fromNull(actorTenant), fromNull(session)
+		r.Before, r.After, r.Detail = json.RawMessage(before), json.RawMessage(after), json.RawMessage(detail)
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func fromNull(id uuid.NullUUID) *scope.ID {
+	if !id.Valid {
+		return nil
+	}
+	raw := scope.ID(id.UUID)
+	return &raw
+}
