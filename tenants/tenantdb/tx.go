@@ -21,7 +21,8 @@ import (
 
 // Tx runs fn in a transaction that sees what the context's scope reaches, and no more. It commits when
 // fn returns nil. fn may not open another one: that panics, because the two would wait for each other
-// once the pool is empty; compose with functions that take tx instead.
+// once the pool is empty; compose with functions that take tx instead. Under the context of Once it
+// joins that transaction.
 func (db *DB) Tx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	return db.run(ctx, scope.From(ctx), sql.TxOptions{}, fn)
 }
@@ -128,6 +129,9 @@ func (db *DB) run(ctx context.Context, s scope.Scope, options sql.TxOptions, fn 
 	id, err := identify(s)
 	if err != nil {
 		return err
+	}
+	if h := joinable(ctx); h != nil {
+		return mapError(db.join(ctx, h, s, id, fn))
 	}
 	hooks, err := db.transact(ctx, s, id, options, fn)
 	if err != nil {
