@@ -82,7 +82,7 @@ func (w *bench) verify(t *testing.T, known Checkpoints) Report {
 
 func TestWrittenChainIsIntactAndReadsBack(t *testing.T) {
 	w := newBench(t)
-	ctx := dbtest.Tenant(t, w.a)
+	ctx := dbtest.Tenant(t, w.a, PermRead)
 	s := scope.From(ctx)
 	s.Actor.RequestID, s.Actor.SessionID, s.Emergency = "req-1", uuid.Must(uuid.NewV7()), "the server room burns"
 	ctx = scope.With(ctx, s)
@@ -105,7 +105,7 @@ func TestWrittenChainIsIntactAndReadsBack(t *testing.T) {
 func TestOneTransactionOneFate(t *testing.T) {
 	w := newBench(t)
 	boom := errors.New("boom")
-	err := w.db.Tx(dbtest.Staff(t), func(tx *gorm.DB) error {
+	err := w.db.Tx(dbtest.Staff(t, PermRead), func(tx *gorm.DB) error {
 		if err := WriteTx(tx, Entry{TenantID: w.a, Action: "x.y", ObjectType: "x"}); err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func TestOneTransactionOneFate(t *testing.T) {
 		t.Fatalf("an undone act is in the log: %+v", r)
 	}
 	// The other way round: an act whose entry cannot be written does not happen.
-	err = w.db.Tx(dbtest.Staff(t), func(tx *gorm.DB) error {
+	err = w.db.Tx(dbtest.Staff(t, PermRead), func(tx *gorm.DB) error {
 		if err := tx.Exec("UPDATE tenants SET name = 'renamed' WHERE id = ?", uuid.UUID(w.a)).Error; err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func TestOneTransactionOneFate(t *testing.T) {
 func TestAuditSinkBrokenStopsTheAct(t *testing.T) {
 	w := newBench(t)
 	w.attack(t, "REVOKE INSERT ON audit_entries FROM reeve_staff")
-	err := w.db.Tx(dbtest.Staff(t), func(tx *gorm.DB) error {
+	err := w.db.Tx(dbtest.Staff(t, PermRead), func(tx *gorm.DB) error {
 		if err := tx.Exec("UPDATE tenants SET name = 'renamed' WHERE id = ?", uuid.UUID(w.a)).Error; err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func TestConcurrentWritersKeepOneChain(t *testing.T) {
 		go func() {
 			failed <- func() error {
 				for range each {
-					err := w.db.Tx(dbtest.Staff(t), func(tx *gorm.DB) error {
+					err := w.db.Tx(dbtest.Staff(t, PermRead), func(tx *gorm.DB) error {
 						// Named in either order, locked in one: no deadlock.
 						entries := []Entry{{TenantID: w.a, Action: "x.y", ObjectType: "x"}, {TenantID: w.b, Action: "x.y", ObjectType: "x"}}
 						if i%2 == 0 {
@@ -190,9 +190,9 @@ func TestConcurrentWritersKeepOneChain(t *testing.T) {
 
 func TestTheApplicationCannotChangeTheLog(t *testing.T) {
 	w := newBench(t)
-	w.write(t, dbtest.Staff(t), w.a, 2)
-	for name, ctx := range map[string]context.Context{"tenant": dbtest.Tenant(t, w.a), "granted": dbtest.Granted(t, []scope.ID{w.a}),
-		"staff": dbtest.Staff(t), "system": dbtest.System(t)} {
+	w.write(t, dbtest.Staff(t, PermRead), w.a, 2)
+	for name, ctx := range map[string]context.Context{"tenant": dbtest.Tenant(t, w.a, PermRead), "granted": dbtest.Granted(t, []scope.ID{w.a}, PermRead),
+		"staff": dbtest.Staff(t, PermRead), "system": dbtest.System(t)} {
 		for _, sql := range []string{"UPDATE audit_entries SET action = 'x'", "DELETE FROM audit_entries", "TRUNCATE audit_entries", "DELETE FROM audit_heads"} {
 			if err := w.db.Tx(ctx, func(tx *gorm.DB) error { return tx.Exec(sql).Error }); err == nil {
 				t.Errorf("%s may %s", name, sql)
@@ -209,27 +209,28 @@ func TestTheApplicationCannotChangeTheLog(t *testing.T) {
 
 func TestACustomerSeesTheirTenantOnly(t *testing.T) {
 	w := newBench(t)
-	w.write(t, dbtest.Staff(t), w.a, 2)
-	w.write(t, dbtest.Staff(t), w.b, 3)
-	w.write(t, dbtest.Staff(t), scope.Provider, 4)
+	w.write(t, dbtest.Staff(t, PermRead), w.a, 2)
+	w.write(t, dbtest.Staff(t, PermRead), w.b, 3)
+	w.write(t, dbtest.Staff(t, PermRead), scope.Provider, 4)
 	for _, c := range []struct {
 		name   string
 		ctx    context.Context
 		filter Filter
 		want   int
 	}{
-		{"customer", dbtest.Tenant(t, w.a), Filter{}, 2},
-		{"customer asks for another tenant", dbtest.Tenant(t, w.a), Filter{TenantID: w.b}, 0},
-		{"named tenants", dbtest.Granted(t, []scope.ID{w.b}), Filter{}, 3},
-		{"staff", dbtest.Staff(t), Filter{}, 9},
-		{"staff, one tenant", dbtest.Staff(t), Filter{TenantID: w.b}, 3},
+		{"customer", dbtest.Tenant(t, w.a, PermRead), Filter{}, 2},
+		{"customer asks for another tenant", dbtest.Tenant(t, w.a, PermRead), Filter{TenantID: w.b}, 0},
+		{"named tenants", dbtest.Granted(t, []scope.ID{w.b}, PermRead), Filter{}, 3},
+		{"staff", dbtest.Staff(t, PermRead), Filter{}, 9},
+		{"customer without the permission", dbtest.Tenant(t, w.a), Filter{}, 0},
+		{"staff, one tenant", dbtest.Staff(t, PermRead), Filter{TenantID: w.b}, 3},
 	} {
 		page, err := List(c.ctx, w.db, c.filter)
 		if err != nil || len(page.Records) != c.want {
 			t.Errorf("%s: %d records, %v", c.name, len(page.Records), err)
 		}
 	}
-	err := w.db.Tx(dbtest.Tenant(t, w.a), func(tx *gorm.DB) error {
+	err := w.db.Tx(dbtest.Tenant(t, w.a, PermRead), func(tx *gorm.DB) error {
 		return WriteTx(tx, Entry{TenantID: w.b, Action: "x.y", ObjectType: "x"})
 	})
 	if err == nil {
@@ -239,9 +240,9 @@ func TestACustomerSeesTheirTenantOnly(t *testing.T) {
 
 func TestListFiltersAndPages(t *testing.T) {
 	w := newBench(t)
-	w.write(t, dbtest.Staff(t), w.a, 25)
+	w.write(t, dbtest.Staff(t, PermRead), w.a, 25)
 	w.write(t, dbtest.System(t), w.b, 5)
-	staff := dbtest.Staff(t)
+	staff := dbtest.Staff(t, PermRead)
 	var got []int64
 	for cursor, pages := "", 0; ; pages++ {
 		page, err := List(staff, w.db, Filter{TenantID: w.a, Limit: 10, Cursor: cursor})
@@ -325,7 +326,7 @@ func TestAttacks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newBench(t)
-			w.write(t, dbtest.Staff(t), w.a, 8)
+			w.write(t, dbtest.Staff(t, PermRead), w.a, 8)
 			w.disarm(t)
 			for _, sql := range c.attack {
 				w.attack(t, sql, uuid.UUID(w.a))
@@ -423,18 +424,18 @@ func TestCheckpointsCatchAPerfectForger(t *testing.T) {
 		{"cut the tail and the head with it", func(t *testing.T, w *bench) { w.forge(t, 3, func(*Record) {}) }, Truncated},
 		{"cut the tail and write on", func(t *testing.T, w *bench) {
 			w.forge(t, 3, func(*Record) {})
-			w.write(t, dbtest.Staff(t), w.a, 7)
+			w.write(t, dbtest.Staff(t, PermRead), w.a, 7)
 		}, Replaced},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newBench(t)
 			n := newNotary(t, w.db)
-			w.write(t, dbtest.Staff(t), w.a, 4)
+			w.write(t, dbtest.Staff(t, PermRead), w.a, 4)
 			n.sweep(t, 1)
 			n.sweep(t, 0)
-			w.write(t, dbtest.Staff(t), w.a, 2)
+			w.write(t, dbtest.Staff(t, PermRead), w.a, 2)
 			n.sweep(t, 1)
-			w.write(t, dbtest.Staff(t), w.a, 2)
+			w.write(t, dbtest.Staff(t, PermRead), w.a, 2)
 			known, err := n.read(t)
 			if err != nil {
 				t.Fatal(err)
@@ -465,7 +466,7 @@ func TestCheckpointFileIsChainedSignedAndSurvivesACrash(t *testing.T) {
 	w := newBench(t)
 	n := newNotary(t, w.db)
 	for range 3 {
-		w.write(t, dbtest.Staff(t), w.a, 1)
+		w.write(t, dbtest.Staff(t, PermRead), w.a, 1)
 		n.sweep(t, 1)
 	}
 	good, err := os.ReadFile(n.path)
@@ -493,7 +494,7 @@ func TestCheckpointFileIsChainedSignedAndSurvivesACrash(t *testing.T) {
 	}
 	again := &notary{Checkpointer: NewCheckpointer(w.db, n.path, n.signer, time.Now), path: n.path, public: n.public}
 	again.sweep(t, 0)
-	w.write(t, dbtest.Staff(t), w.a, 1)
+	w.write(t, dbtest.Staff(t, PermRead), w.a, 1)
 	again.sweep(t, 1)
 	known, err := again.read(t)
 	if err != nil || len(known[w.a]) != 4 {
@@ -503,8 +504,8 @@ func TestCheckpointFileIsChainedSignedAndSurvivesACrash(t *testing.T) {
 
 func TestVerifyRecordsNeedsNoDatabase(t *testing.T) {
 	w := newBench(t)
-	w.write(t, dbtest.Staff(t), w.a, 3)
-	page, err := List(dbtest.Staff(t), w.db, Filter{TenantID: w.a})
+	w.write(t, dbtest.Staff(t, PermRead), w.a, 3)
+	page, err := List(dbtest.Staff(t, PermRead), w.db, Filter{TenantID: w.a})
 	if err != nil {
 		t.Fatal(err)
 	}

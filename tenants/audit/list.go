@@ -18,6 +18,9 @@ import (
 const columns = `tenant_id, number, id, at, actor_kind, actor_id, actor_tenant_id, actor_name, session_id, address,
 	request_id, emergency, action, object_type, object_id, object_name, before, after, detail, previous, hash`
 
+// PermRead is the permission to read a tenant's log.
+const PermRead = "audit.read"
+
 // Filter chooses entries; a zero field does not restrict.
 type Filter struct {
 	TenantID   scope.ID
@@ -48,7 +51,15 @@ func List(ctx context.Context, db *tenantdb.DB, f Filter) (Page, error) {
 	}
 	var page Page
 	err := db.Tx(ctx, func(tx *gorm.DB) error {
-		q, err := f.apply(tx.Table("audit_entries").Select(columns))
+		q := tx.Table("audit_entries").Select(columns)
+		if permitted, all := scope.From(ctx).Permitted(PermRead); !all {
+			ids := make([]uuid.UUID, len(permitted))
+			for i, id := range permitted {
+				ids[i] = id
+			}
+			q = q.Where("tenant_id IN ?", ids)
+		}
+		q, err := f.apply(q)
 		if err != nil {
 			return err
 		}

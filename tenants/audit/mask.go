@@ -31,7 +31,7 @@ var openNames = map[string]bool{"public_key": true, "key_id": true, "sort_key": 
 	"password_changed_at": true, "api_key_id": true, "token_id": true}
 
 // documents encodes both sides of a change with their secrets masked. Fields are secret by name, or
-// by the tag `audit:"secret"`; the tag `audit:"plain"` says that a name is misleading.
+// by the tag `audit:"secret"`; the tag `audit:"plain"` says that a name is misleading, and `audit:"-"` leaves a field out.
 func documents(before, after any) (b, a json.RawMessage, err error) {
 	tags := tagsOf(before, after)
 	left, err := generic(before)
@@ -90,6 +90,7 @@ func mask(tree, other any, tags map[string]string) any {
 		out := make(map[string]any, len(node))
 		for name, value := range node {
 			switch {
+			case tags[name] == "-":
 			case !isSecret(name, tags) || isEmpty(value):
 				out[name] = mask(value, twin[name], tags)
 			case twin != nil && !reflect.DeepEqual(twin[name], value):

@@ -11,6 +11,7 @@ type maskedThing struct {
 	Hidden   string `json:"hidden" audit:"secret"`
 	Key      string `json:"key" audit:"plain"`
 	Password string `json:"password"`
+	Count    int    `audit:"-"`
 	Nested   []struct {
 		APIToken string `json:"apiToken"`
 		Code     string `audit:"secret"`
@@ -32,6 +33,9 @@ func TestSecretsAreMasked(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b) + string(a)
+	if strings.Contains(text, "Count") {
+		t.Errorf("a field that is left out is in the log: %s", text)
+	}
 	if strings.Contains(text, "canary") {
 		t.Errorf("a secret is in the log: %s", text)
 	}

@@ -142,5 +142,20 @@ func (s Scope) MayEverywhere(permission string) bool {
 	return false
 }
 
+// Permitted lists the tenants over which the actor holds a permission; all is true when it is every
+// one, and then the list is empty. Lists use it: row-level security bounds what an actor reaches, and
+// this what each of its grants permits there.
+func (s Scope) Permitted(permission string) (tenants []ID, all bool) {
+	if s.MayEverywhere(permission) {
+		return nil, true
+	}
+	for _, g := range s.Grants {
+		if slices.Contains(g.Permissions, permission) && !slices.Contains(tenants, g.TenantID) {
+			tenants = append(tenants, g.TenantID)
+		}
+	}
+	return tenants, false
+}
+
 // IsStaff tells whether the actor belongs to the provider.
 func (s Scope) IsStaff() bool { return s.Actor.TenantID == Provider }
