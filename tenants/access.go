@@ -1,0 +1,51 @@
+package tenants
+
+import (
+	"github.com/google/uuid"
+
+	"reeve/api/fault"
+	"reeve/tenants/scope"
+)
+
+// The permissions that this package's verbs ask for, over the tenant of the object at hand.
+const (
+	permTenantsRead     = "tenants.read"
+	permTenantsManage   = "tenants.manage"
+	permSitesRead       = "sites.read"
+	permSitesManage     = "sites.manage"
+	permSettingsRead    = "settings.read"
+	permSettingsManage  = "settings.manage"
+	permFieldsRead      = "custom_fields.read"
+	permFieldsManage    = "custom_fields.manage"
+	permFieldsWrite     = "custom_fields.write"
+	permApprovalsRead   = "approvals.read"
+	permApprovalsDecide = "approvals.decide"
+)
+
+// need refuses an actor without a permission over a tenant that it otherwise sees.
+func need(s scope.Scope, permission string, tenant uuid.UUID) error {
+	if !s.May(permission, tenant) {
+		return ErrNotPermitted
+	}
+	return nil
+}
+
+// permittedTenants lists the tenants a read may show; all when the permission holds everywhere.
+// Row-level security bounds what is reached, this what is permitted: roles may differ per tenant.
+func permittedTenants(s scope.Scope, permission string) (ids []uuid.UUID, all bool) {
+	if s.MayEverywhere(permission) {
+		return nil, true
+	}
+	for _, g := range s.Grants {
+		if !g.AllTenants && s.May(permission, g.TenantID) {
+			ids = append(ids, g.TenantID)
+		}
+	}
+	return ids, false
+}
+
+func checkReason(reason string) error {
+	var f fault.Fields
+	checkText(&f, "/reason", reason, maxReason)
+	return f.Err()
+}
