@@ -10,8 +10,10 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gofiber/fiber/v2"
+	"gorm.io/gorm"
 
 	"reeve/tenants/scope"
+	"reeve/tenants/secrets"
 	"reeve/tenants/tenantdb"
 )
 
@@ -20,18 +22,15 @@ const idempotencyHeader = "Idempotency-Key"
 // ReplayedHeader marks an answer that was given before.
 const ReplayedHeader = "Idempotency-Replayed"
 
-// ResultSealer protects stored answers at rest: some carry what is shown only once, such as a token.
-type ResultSealer interface {
-	SealResult(ctx context.Context, plain []byte) ([]byte, error)
-	OpenResult(ctx context.Context, sealed []byte) ([]byte, error)
-}
-
 // idempotency makes creating operations safe to repeat: under an Idempotency-Key the whole request is
 // one transaction, in which its answer is stored, and a repetition is answered from there.
 type idempotency struct {
-	db    *tenantdb.DB
-	seals ResultSealer
+	db     *tenantdb.DB
+	keeper *secrets.Keeper // some answers carry what is shown only once, such as a token
 }
+
+// sealPurpose binds a stored answer to this use.
+const sealPurpose = "idempotency.result"
 
 // answer is what a repetition gets.
 type answer struct {
@@ -79,11 +78,16 @@ func (i *idempotency) act(ctx context.Context, c *fiber.Ctx, next fiber.Handler)
 	if err != nil {
 		return nil, fmt.Errorf("storing the answer: %w", err)
 	}
-	return i.seals.SealResult(ctx, plain)
+	var sealed []byte
+	err = i.db.System(ctx, func(tx *gorm.DB) error {
+		sealed, err = i.keeper.SealTx(tx, scope.Provider, sealPurpose, scope.From(ctx).Actor.ID, plain)
+		return err
+	})
+	return sealed, err
 }
 
 func (i *idempotency) replay(ctx context.Context, c *fiber.Ctx, stored []byte) error {
-	plain, err := i.seals.OpenResult(ctx, stored)
+	plain, err := i.keeper.Open(ctx, scope.Provider, sealPurpose, scope.From(ctx).Actor.ID, stored)
 	if err != nil {
 		return fmt.Errorf("opening a stored answer: %w", err)
 	}
