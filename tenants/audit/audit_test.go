@@ -230,6 +230,11 @@ func TestACustomerSeesTheirTenantOnly(t *testing.T) {
 			t.Errorf("%s: %d records, %v", c.name, len(page.Records), err)
 		}
 	}
+	for name, ctx := range map[string]context.Context{"without the permission": dbtest.Tenant(t, w.b), "of another tenant": dbtest.Tenant(t, w.a, PermRead)} {
+		if _, err := Verify(ctx, w.db, w.b, nil); fault.KindOf(err) != fault.NotFound {
+			t.Errorf("somebody %s verifies the log: %v", name, err)
+		}
+	}
 	err := w.db.Tx(dbtest.Tenant(t, w.a, PermRead), func(tx *gorm.DB) error {
 		return WriteTx(tx, Entry{TenantID: w.b, Action: "x.y", ObjectType: "x"})
 	})
@@ -287,7 +292,7 @@ func TestListFiltersAndPages(t *testing.T) {
 			t.Errorf("%s: %d, want %d, %v", c.name, len(page.Records), c.want, err)
 		}
 	}
-	for _, f := range []Filter{{Cursor: "x"}, {Cursor: strings.Repeat("A", 32)}, {Limit: 501}, {Limit: -1}} {
+	for _, f := range []Filter{{Cursor: "x"}, {Cursor: strings.Repeat("A", 32)}, {Limit: 1001}, {Limit: -1}} {
 		if _, err := List(staff, w.db, f); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%+v: %v", f, err)
 		}
@@ -523,21 +528,4 @@ func TestVerifyRecordsNeedsNoDatabase(t *testing.T) {
 	if !kinds[ClockBack] || !kinds[Broken] {
 		t.Errorf("%v", kinds)
 	}
-}
-
-func FuzzCursor(f *testing.F) {
-	f.Add("")
-	f.Add(encodeCursor(time.Now(), uuid.Must(uuid.NewV7())))
-	f.Fuzz(func(t *testing.T, s string) {
-		at, id, err := decodeCursor(s)
-		if err != nil {
-			if fault.KindOf(err) != fault.Invalid {
-				t.Fatal(err)
-			}
-			return
-		}
-		if again, _, err := decodeCursor(encodeCursor(at, id)); err != nil || !again.Equal(at) {
-			t.Fatal(again, err)
-		}
-	})
 }

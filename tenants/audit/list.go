@@ -2,15 +2,12 @@ package audit
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
-	"reeve/api/fault"
 	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
@@ -30,9 +27,13 @@ type Filter struct {
 	ObjectType string
 	ObjectID   string
 	From, To   time.Time // From ≤ at < To
-	Limit      int       // 1–500; 100 when zero
-	Cursor     string    // from an earlier Page
+	Limit      int
+	Cursor     string // from an earlier Page
 }
+
+// newestFirst is the order of the log; the index audit_entries_at serves it.
+var newestFirst = tenantdb.Sort{Name: "audit", Columns: []tenantdb.Column{
+	{SQL: "at", Kind: tenantdb.Instant, Descending: true}, {SQL: "id", Kind: tenantdb.UUID, Descending: true}}}
 
 // Page is a part of the log, newest first.
 type Page struct {
@@ -43,12 +44,6 @@ type Page struct {
 // List reads the log as far as the context's scope reaches: a customer sees the entries of their own
 // tenant, because the database shows no other.
 func List(ctx context.Context, db *tenantdb.DB, f Filter) (Page, error) {
-	if f.Limit == 0 {
-		f.Limit = 100
-	}
-	if f.Limit < 1 || f.Limit > 500 {
-		return Page{}, fault.InvalidField("?limit", "must be between 1 and 500")
-	}
 	var page Page
 	err := db.Tx(ctx, func(tx *gorm.DB) error {
 		q := tx.Table("audit_entries").Select(columns)
@@ -59,25 +54,21 @@ func List(ctx context.Context, db *tenantdb.DB, f Filter) (Page, error) {
 			}
 			q = q.Where("tenant_id IN ?", ids)
 		}
-		q, err := f.apply(q)
+		q, err := newestFirst.Page(f.apply(q), f.Cursor, f.Limit)
 		if err != nil {
 			return err
 		}
-		page.Records, err = scan(q.Order("at DESC, id DESC").Limit(f.Limit + 1))
+		page.Records, err = scan(q)
 		return err
 	})
 	if err != nil {
 		return Page{}, err
 	}
-	if len(page.Records) > f.Limit {
-		page.Records = page.Records[:f.Limit]
-		last := page.Records[f.Limit-1]
-		page.Next = encodeCursor(last.At, last.ID)
-	}
+	page.Records, page.Next = tenantdb.Next(newestFirst, page.Records, f.Limit, func(r Record) []any { return []any{r.At, r.ID} })
 	return page, nil
 }
 
-func (f *Filter) apply(q *gorm.DB) (*gorm.DB, error) {
+func (f *Filter) apply(q *gorm.DB) *gorm.DB {
 	if f.TenantID != (scope.ID{}) {
 		q = q.Where("tenant_id = ?", uuid.UUID(f.TenantID))
 	}
@@ -97,31 +88,7 @@ func (f *Filter) apply(q *gorm.DB) (*gorm.DB, error) {
 	if !f.To.IsZero() {
 		q = q.Where("at < ?", f.To)
 	}
-	if f.Cursor != "" {
-		at, id, err := decodeCursor(f.Cursor)
-		if err != nil {
-			return nil, err
-		}
-		q = q.Where("(at, id) < (?, ?)", at, uuid.UUID(id))
-	}
-	return q, nil
-}
-
-func encodeCursor(at time.Time, id scope.ID) string {
-	b := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro()))
-	return base64.RawURLEncoding.EncodeToString(append(b, id[:]...))
-}
-
-func decodeCursor(s string) (time.Time, scope.ID, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(raw) != 24 {
-		return time.Time{}, scope.ID{}, fault.InvalidField("?cursor", "is not one that this list gave out")
-	}
-	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC()
-	if at.Year() < 2000 || at.Year() > 9999 {
-		return time.Time{}, scope.ID{}, fault.InvalidField("?cursor", "is not one that this list gave out")
-	}
-	return at, scope.ID(raw[8:]), nil
+	return q
 }
 
 // scan reads records with their documents byte for byte.

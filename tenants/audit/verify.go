@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"reeve/api/fault"
 	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
@@ -49,6 +50,8 @@ type Report struct {
 	CheckedAt time.Time
 }
 
+var errNoLog = fault.New(fault.NotFound, "no such tenant, or its log is not yours to read")
+
 // Intact tells whether the chain is as it was written.
 func (r Report) Intact() bool { return len(r.Findings) == 0 }
 
@@ -63,6 +66,9 @@ func (r *Report) add(number int64, kind FindingKind, format string, args ...any)
 // Verify reads a tenant's whole chain and compares it with itself, its head, and the checkpoints kept
 // outside the database, which may be nil. A forger who recomputes every hash is only found by those.
 func Verify(ctx context.Context, db *tenantdb.DB, tenant scope.ID, known Checkpoints) (Report, error) {
+	if s := scope.From(ctx); !s.Sees(tenant) || !s.May(PermRead, tenant) {
+		return Report{}, errNoLog
+	}
 	v := newVerifier(tenant, known[tenant])
 	err := db.Snapshot(ctx, func(tx *gorm.DB) error {
 		v.report.CheckedAt = tenantdb.Now(tx)
