@@ -1,0 +1,24 @@
+import { createBrowserRouter, type RouteObject } from 'react-router';
+import { Shell } from './Shell';
+import { Broken, NotFound } from './Broken';
+
+/** A page of its own file, loaded when it is first opened; the module exports it as `Component`. */
+const page = (path: string, load: () => Promise<{ Component: React.ComponentType }>): RouteObject => ({ path, lazy: load, errorElement: <Broken /> });
+
+const pages: RouteObject[] = [
+  page('/profile', () => import('../pages/profile/ProfilePage')),
+];
+
+export const createRouter = () =>
+  createBrowserRouter([
+    {
+      errorElement: <Broken />,
+      HydrateFallback: () => null,
+      children: [
+        page('/sign-in', () => import('../pages/auth/SignInPage')),
+        page('/reset-password', () => import('../pages/auth/ResetRequestPage')),
+        page('/set-password', () => import('../pages/auth/SetPasswordPage')),
+        { element: <Shell />, children: [...pages, { path: '*', element: <NotFound /> }] },
+      ],
+    },
+  ]);

@@ -1,0 +1,16 @@
+import { Tooltip } from '@mantine/core';
+import { exactTime, relativeTime } from './format';
+import { useNow } from './clock';
+
+/** "5 min. ago", with the exact time on hover and for machines. */
+export function TimeAgo({ at, none = '–' }: { at: string | null | undefined; none?: string }) {
+  const now = useNow();
+  if (!at) return <>{none}</>;
+  return (
+    <Tooltip label={exactTime(at)}>
+      <time dateTime={at} className="tnum">
+        {relativeTime(at, Math.max(now, Date.now() - 15_000))}
+      </time>
+    </Tooltip>
+  );
+}
