@@ -21,7 +21,12 @@ type account struct {
 
 func chooseAccount() (account, error) {
 	if os.Geteuid() != 0 {
-		return account{name: strconv.Itoa(os.Geteuid()), uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}, nil
+		own, err := user.LookupId(strconv.Itoa(os.Geteuid()))
+		if err != nil {
+			return account{}, fmt.Errorf("this server runs as the user id %d, which has no name, and PostgreSQL insists on one; "+
+				"add the account to /etc/passwd, or point REEVE_DATABASE_URL at a database", os.Geteuid())
+		}
+		return account{name: own.Username, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}, nil
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -63,7 +68,8 @@ func (a account) reaches(dir, bin string) bool {
 	cmd := exec.Command(filepath.Join(bin, "postgres"), "-V")
 	cmd.Dir = dir
 	cmd.SysProcAttr = a.attributes()
-	return cmd.Run() == nil
+	_, err := finish(cmd)
+	return err == nil
 }
 
 // own makes sure that a folder exists and belongs to the account alone, or hands over a file.

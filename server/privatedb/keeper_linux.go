@@ -12,9 +12,11 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,9 +29,12 @@ const (
 type keeper struct {
 	location location
 	log      *slog.Logger
-	current  atomic.Int64 // pid of the running postmaster
 	stopping chan struct{}
 	done     chan struct{} // closed when the loop has ended
+
+	mu      sync.Mutex // guards what follows, and keeps a launch and a stop apart
+	current int        // pid of the running postmaster, 0 without one
+	ended   bool
 }
 
 // startKeeper returns when the first postmaster is ready.
@@ -51,7 +56,14 @@ func startKeeper(ctx context.Context, l location, log *slog.Logger) (*keeper, er
 	return k, nil
 }
 
-func (k *keeper) pid() int { return int(k.current.Load()) }
+func (k *keeper) pid() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current
+}
+
+// errStopped is what a launch answers once the end has begun.
+var errStopped = errors.New("the private database is being stopped")
 
 // run owns the OS thread that starts postmasters: the kernel's death signal follows the thread, not
 // the process, so this one must live exactly as long as the cluster does.
@@ -68,14 +80,15 @@ func (k *keeper) run(first chan<- error) {
 			first = nil
 		}
 		if err == nil {
-			err = cmd.Wait()
+			err = k.wait(cmd)
 		}
-		k.current.Store(0)
 		select {
 		case <-k.stopping:
 			return
 		default:
 		}
+		// A backend of the dead postmaster may still be attached; PostgreSQL refuses to start until it is
+		// gone, and the next round tries again.
 		k.log.Error("the private database ended and is started again", "error", err, "log", k.location.startupLog())
 		select {
 		case <-k.stopping:
@@ -96,11 +109,31 @@ func (k *keeper) launch() (*exec.Cmd, error) {
 	cmd := l.command(context.Background(), "postgres", "-D", l.data, "-c", "listen_addresses=", "-c", "port="+port,
 		"-c", "unix_socket_directories="+l.socket, "-c", "unix_socket_permissions=0700", "-c", "external_pid_file=")
 	cmd.Stdout, cmd.Stderr = out, out
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended {
+		return nil, errStopped
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the private database: %w", err)
 	}
-	k.current.Store(int64(cmd.Process.Pid))
+	k.current = cmd.Process.Pid
 	return cmd, nil
+}
+
+// wait forgets the pid before the kernel may give it to another process: Wait has not reaped it until
+// then, so that a signal never meets a stranger.
+func (k *keeper) wait(cmd *exec.Cmd) error {
+	var info unix.Siginfo
+	for {
+		if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
+			break
+		}
+	}
+	k.mu.Lock()
+	k.current = 0
+	k.mu.Unlock()
+	return cmd.Wait()
 }
 
 // awaitReady waits until the postmaster that we started says so in its pid file. Asking through the
@@ -127,6 +160,9 @@ func (k *keeper) awaitReady(ctx context.Context) error {
 // stop asks for a fast shutdown, and for an immediate one when ctx ends first.
 func (k *keeper) stop(ctx context.Context) error {
 	close(k.stopping)
+	k.mu.Lock()
+	k.ended = true
+	k.mu.Unlock()
 	k.signal(syscall.SIGINT)
 	select {
 	case <-k.done:
@@ -139,8 +175,10 @@ func (k *keeper) stop(ctx context.Context) error {
 }
 
 func (k *keeper) signal(s syscall.Signal) {
-	if pid := k.pid(); pid != 0 {
-		_ = syscall.Kill(pid, s) // gone already is what we want
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current != 0 {
+		_ = syscall.Kill(k.current, s) // gone already is what we want
 	}
 }
 

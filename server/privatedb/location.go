@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +35,8 @@ type location struct {
 }
 
 // locate finds the cluster that belongs to dir, or decides where it will be.
-func locate(dir string) (location, error) {
-	who, err := chooseAccount()
-	if err != nil {
-		return location{}, err
-	}
-	programs, err := installed()
+func locate(dir string, who account) (location, error) {
+	programs, err := installed(candidates())
 	if err != nil {
 		return location{}, err
 	}
@@ -86,22 +83,35 @@ func (l location) command(ctx context.Context, program string, args ...string) *
 	return cmd
 }
 
+// finish runs a program of command to its end and returns what it wrote. The thread is held because the
+// kernel's death signal follows it, and Go may end a thread that another goroutine had locked.
+func finish(cmd *exec.Cmd) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return cmd.CombinedOutput()
+}
+
 // release is one installed PostgreSQL.
 type release struct {
 	major int
 	bin   string
 }
 
-// installed lists the usable PostgreSQL installations, newest first.
-func installed() ([]release, error) {
-	folders, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	more, _ := filepath.Glob("/usr/pgsql-*/bin")
+// candidates are the folders where PostgreSQL's programs may be.
+func candidates() []string {
+	folders, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // Debian and Ubuntu keep them out of PATH
+	more, _ := filepath.Glob("/usr/pgsql-*/bin")             // PostgreSQL's own packages for Fedora and RHEL
 	folders = append(folders, more...)
 	if found, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(found); err == nil {
-			folders = append(folders, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(found); err == nil {
+			folders = append(folders, filepath.Dir(target))
 		}
 	}
+	return folders
+}
+
+// installed picks the usable PostgreSQL installations among folders, newest first.
+func installed(folders []string) ([]release, error) {
 	var usable []release
 	var tooOld []string
 	for _, bin := range folders {

@@ -122,13 +122,17 @@ func (c *Cluster) prepare(dir string) (err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
+	who, err := chooseAccount()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	if c.lock, err = lockFolder(dir); err != nil {
 		return err
 	}
-	if c.location, err = locate(dir); err != nil {
+	if c.location, err = locate(dir, who); err != nil {
 		return err
 	}
 	c.Dir, c.BinDir = c.location.dir, c.location.bin
@@ -149,7 +153,7 @@ func (c *Cluster) create(ctx context.Context) error {
 	}
 	cmd := l.command(ctx, "initdb", "--pgdata="+unfinished, "--username="+superuser, "--encoding=UTF8",
 		"--locale=C.UTF-8", "--auth=trust", "--no-instructions", "--data-checksums", "--wal-segsize=4")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := finish(cmd); err != nil {
 		return fmt.Errorf("creating the private database: %w: %s", err, lastLines(out))
 	}
 	if err := l.include(unfinished); err != nil {
