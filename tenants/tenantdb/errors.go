@@ -94,6 +94,11 @@ func mapServerError(pg *pgconn.PgError, err error) error {
 		return unavailable("the database took too long; try again", err)
 	case "25006", "53300":
 		return unavailable("the database does not take this now; try again", err)
+	case "0A000":
+		if strings.Contains(pg.Message, "cached plan") { // the schema changed under a prepared statement
+			return unavailable("the server is being upgraded; try again", err)
+		}
+		return err
 	case "42501":
 		// A row of a foreign tenant and a missing grant share a code. The first is the caller's.
 		if pg.Routine == "ExecWithCheckOptions" {

@@ -89,10 +89,3 @@ func (db *DB) join(ctx context.Context, h *held, s scope.Scope, id identity, fn 
 	h.b.hooks = append(h.b.hooks, b.hooks...)
 	return nil
 }
-
-// enter makes the running transaction see what the identity may, and no more.
-func (b *bound) enter(ctx context.Context, id identity) error {
-	_, err := b.tx.ExecContext(ctx, `select set_config('role', $1, true), set_config('reeve.tenant', $2, true),
-		set_config('reeve.tenants', $3, true), set_config('reeve.actor', $4, true)`, id.role, id.tenant, id.tenants, id.actor)
-	return err
-}

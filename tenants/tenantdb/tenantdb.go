@@ -81,7 +81,6 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		SkipDefaultTransaction: true,
 		TranslateError:         true,
 		DisableAutomaticPing:   true,
-		NowFunc:                func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
 		Logger:                 &queryLog{log: o.Log, slow: orDefault(o.SlowQuery, 500*time.Millisecond)},
 	})
 	if err == nil {

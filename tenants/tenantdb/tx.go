@@ -205,23 +205,30 @@ func beginTx(ctx, txCtx context.Context, conn *sql.Conn, options sql.TxOptions, 
 	return tx, err
 }
 
-// become makes the transaction see what it may, and reads its clock, in one round trip.
+// become makes the transaction see what it may, and reads its clock.
 func (b *bound) become(ctx context.Context, conn *sql.Conn, id identity) error {
-	err := b.tx.QueryRowContext(ctx, `select now() from (select set_config('role', $1, true),
-		set_config('reeve.tenant', $2, true), set_config('reeve.tenants', $3, true), set_config('reeve.actor', $4, true)
-		offset 0) as s`, id.role, id.tenant, id.tenants, id.actor).Scan(&b.now)
-	if err != nil {
+	if err := b.enter(ctx, id); err != nil {
 		return err
 	}
-	b.now = b.now.UTC()
 	return conn.Raw(func(c any) error {
 		b.conn = c.(*stdlib.Conn).Conn()
 		return nil
 	})
 }
 
+// enter makes the running transaction see what the identity may, and no more, in one round trip. Every
+// setting is written every time, so that nothing depends on what was there before.
+func (b *bound) enter(ctx context.Context, id identity) error {
+	var role, tenant, tenants, actor string
+	err := b.tx.QueryRowContext(ctx, `select now(), set_config('role', $1, true), set_config('reeve.tenant', $2, true),
+		set_config('reeve.tenants', $3, true), set_config('reeve.actor', $4, true)`,
+		id.role, id.tenant, id.tenants, id.actor).Scan(&b.now, &role, &tenant, &tenants, &actor)
+	b.now = b.now.UTC()
+	return err
+}
+
 func (db *DB) session(ctx context.Context, b *bound) *gorm.DB {
-	tx := db.gorm.Session(&gorm.Session{NewDB: true, Context: ctx})
+	tx := db.gorm.Session(&gorm.Session{NewDB: true, Context: ctx, NowFunc: func() time.Time { return b.now }})
 	tx.Statement.ConnPool = b
 	return tx
 }
