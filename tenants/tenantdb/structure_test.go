@@ -16,6 +16,7 @@ import (
 var global = map[string]string{
 	"public.goose_db_version":  "numbers of applied migrations; only the owner has grants",
 	"public.idempotency_keys":  "belongs to an actor, with its own row-level security on actor_id",
+	"public.login_throttles":   "digests of accounts and addresses that guess; only reeve_system has grants",
 	"public.server_keys":       "the installation's own keys; only reeve_system has grants",
 	"river.river_job":          "its own row-level security on the tenant_id in the job's arguments",
 	"river.river_leader":       "the name of the leading replica; only reeve_system has grants",
@@ -32,7 +33,9 @@ var uniqueAcrossTenants = map[string]string{
 }
 
 // extraPolicies lists the permissive policies beside those of reeve_protect.
-var extraPolicies = map[string]string{}
+var extraPolicies = map[string]string{
+	"public.jobs/reached": "reading only: a job of the provider that reaches no tenant beyond the reader's list",
+}
 
 // definers lists the functions that run with the owner's rights.
 var definers = map[string]string{
