@@ -20,6 +20,7 @@ var (
 // What can go wrong with approvals.
 var (
 	ErrApprovalNotFound  = fault.New(fault.NotFound, "approval not found")
+	ErrApprovalOpen      = fault.New(fault.Conflict, "this already waits for a second person")
 	ErrApprovalDecided   = fault.New(fault.Conflict, "this was already decided")
 	ErrApprovalExpired   = fault.New(fault.Conflict, "this expired before anybody decided; ask again")
 	ErrOwnRequest        = fault.New(fault.Forbidden, "a second person must decide this: you asked for it yourself")
