@@ -37,11 +37,10 @@ CREATE TABLE devices (
     state_reason       text        NOT NULL DEFAULT '' CHECK (char_length(state_reason) <= 1000),
     state_changed_at   timestamptz NOT NULL DEFAULT now(),
     name               text        COLLATE "C" NOT NULL CHECK (char_length(name) BETWEEN 1 AND 255),
-    -- The *_key columns are lower case, made in Go: they carry sorting and case-blind comparison.
+    -- The *_key columns are lower case, made in Go: they carry the sorting.
     name_key           text        COLLATE "C" NOT NULL,
     name_chosen        boolean     NOT NULL DEFAULT false,
     hostname           text        COLLATE "C" NOT NULL CHECK (char_length(hostname) BETWEEN 1 AND 255),
-    hostname_key       text        COLLATE "C" NOT NULL,
     os_family          text        COLLATE "C" NOT NULL CHECK (os_family IN ('linux', 'windows', 'darwin', 'other')),
     os_name            text        COLLATE "C" NOT NULL DEFAULT '',
     os_name_key        text        COLLATE "C" NOT NULL DEFAULT '',
@@ -137,7 +136,7 @@ CREATE INDEX device_terms_term ON device_terms (tenant_id, term, device_id);
 CREATE INDEX device_terms_staff ON device_terms (term, device_id);
 SELECT reeve_protect('device_terms');
 
--- What can be filtered on by equality and prefix, one row per value; addresses have several.
+-- What a filter compares, in lower case, one row per field and value; addresses have several.
 CREATE TABLE device_facts (
     tenant_id uuid NOT NULL,
     device_id uuid NOT NULL,
@@ -208,7 +207,7 @@ CREATE TABLE saved_filters (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE UNIQUE INDEX saved_filters_name ON saved_filters (tenant_id, owner_id, name);
-SELECT reeve_protect('saved_filters', true);
+SELECT reeve_protect('saved_filters');
 
 -- Partitioned by the server's time. Partitions are made months ahead by a sweep, so that the default
 -- one, which is only there to lose nothing, stays empty.

@@ -1,0 +1,155 @@
+package fleet
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+)
+
+// condition is a piece of SQL over devices d with its parameters, written as "?". Its text is made of
+// constants of this package alone; whatever a person or an endpoint said is a parameter.
+type condition struct {
+	sql  strings.Builder
+	args []any
+}
+
+func (c *condition) add(sql string, args ...any) {
+	c.sql.WriteString(sql)
+	c.args = append(c.args, args...)
+}
+
+// and adds a further condition.
+func (c *condition) and(sql string, args ...any) {
+	if c.sql.Len() > 0 {
+		c.sql.WriteString(" and ")
+	}
+	c.add(sql, args...)
+}
+
+// clock is what presence is judged by inside a statement.
+type clock struct{ listening Listening }
+
+func (c clock) presence() (string, []any) {
+	return presenceSQL("now()", "?::timestamptz", "?::timestamptz"), []any{c.listening.Since, c.listening.Before}
+}
+
+// compile turns a validated filter into SQL. Comparisons go to B-tree side tables by equality and
+// ranges, whose operators are leakproof and so keep their index under row-level security; only
+// "contains" reads all values of one field.
+func (f Filter) compile(c *condition, k clock) { compileGroup(c, k, f.All, f.Any) }
+
+func compileGroup(c *condition, k clock, all, any []Term) {
+	terms, joint := all, " and "
+	if all == nil {
+		terms, joint = any, " or "
+	}
+	c.add("(")
+	for i, t := range terms {
+		if i > 0 {
+			c.add(joint)
+		}
+		if t.All != nil || t.Any != nil {
+			compileGroup(c, k, t.All, t.Any)
+		} else {
+			compileTerm(c, k, t)
+		}
+	}
+	c.add(")")
+}
+
+func compileTerm(c *condition, k clock, t Term) {
+	spec := fields[t.Field]
+	values, _ := t.values()
+	switch spec.kind {
+	case enumField:
+		compileColumn(c, spec.column, t.Op, texts(values))
+	case idField:
+		compileColumn(c, spec.column, t.Op, parseIDs(values))
+	case presenceField:
+		sql, args := k.presence()
+		c.add("(("+sql+") = any(?)", append(args, texts(values))...)
+		c.add(map[bool]string{true: ") = false", false: ")"}[t.Op == "ne"])
+	default:
+		compileSide(c, sideOf(spec.kind, t), t.Op, values)
+	}
+}
+
+func compileColumn(c *condition, column, op string, values any) {
+	if op == "ne" {
+		c.add(column+" <> all(?)", values)
+		return
+	}
+	c.add(column+" = any(?)", values)
+}
+
+// side is a table with a row per value of a device.
+type side struct {
+	from  string // "table x where <it is this device's> and <it is this field>"
+	args  []any
+	value string // the column compared
+	fold  bool   // values are kept in lower case
+}
+
+func sideOf(kind fieldKind, t Term) side {
+	switch kind {
+	case tagField:
+		return side{from: "device_tags x where x.tenant_id = d.tenant_id and x.device_id = d.id", value: "x.tag"}
+	case softwareField:
+		return side{from: "device_software x where x.tenant_id = d.tenant_id and x.device_id = d.id", value: "x.name_key", fold: true}
+	case customField:
+		return side{from: "custom_field_values x where x.tenant_id = d.tenant_id and x.object_type = 'device' and x.object_id = d.id and x.key = ?",
+			args: []any{t.Key}, value: "x.value"}
+	}
+	return side{from: "device_facts x where x.tenant_id = d.tenant_id and x.device_id = d.id and x.field = ?",
+		args: []any{t.Field}, value: "x.value_key", fold: true}
+}
+
+func compileSide(c *condition, s side, op string, values []string) {
+	if s.fold {
+		for i := range values {
+			values[i] = strings.ToLower(values[i])
+		}
+	}
+	if op == "ne" || op == "lacks" || op == "unset" {
+		c.add("not ")
+	}
+	c.add("exists (select 1 from "+s.from, s.args...)
+	switch op {
+	case "eq", "ne", "has", "lacks":
+		c.add(" and "+s.value+" = ?", values[0])
+	case "in":
+		c.add(" and "+s.value+" = any(?)", texts(values))
+	case "prefix":
+		c.add(" and "+s.value+" >= ? and "+s.value+" < ?", values[0], prefixEnd(values[0]))
+	case "contains":
+		c.add(" and strpos("+s.value+", ?) > 0", values[0])
+	}
+	c.add(")")
+}
+
+// search narrows to devices that have a term with each of the beginnings.
+func (c *condition) search(q string) {
+	for _, word := range searchWords(q) {
+		c.and(`exists (select 1 from device_terms x where x.tenant_id = d.tenant_id and x.device_id = d.id
+			and x.term >= ? and x.term < ?)`, word, prefixEnd(word))
+	}
+}
+
+func parseIDs(values []string) ids {
+	list := make(ids, 0, len(values))
+	for _, v := range values {
+		if id, err := uuid.Parse(v); err == nil {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// on puts the condition on a query.
+func (c *condition) on(query *gorm.DB) *gorm.DB {
+	if c.sql.Len() == 0 {
+		return query
+	}
+	return query.Where(c.sql.String(), c.args...)
+}
