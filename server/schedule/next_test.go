@@ -303,3 +303,12 @@ func instant(t testing.TB, s string) time.Time {
 	}
 	return at
 }
+
+func wallTime(t testing.TB, s string) calendar.Local {
+	t.Helper()
+	l, err := calendar.ParseLocal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
