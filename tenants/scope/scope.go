@@ -42,6 +42,7 @@ const (
 type Actor struct {
 	Kind      ActorKind
 	ID        ID
+	MakerID   ID     // of an API key: the person who made it and answers for it
 	TenantID  ID     // where the actor itself lives
 	Name      string // e-mail address of a user, name of a key, host name of a device
 	SessionID ID
@@ -54,6 +55,8 @@ type Grant struct {
 	AllTenants  bool
 	TenantID    ID // when not AllTenants
 	Permissions []string
+	// Emergency marks what break-glass access adds: it serves its holder and cannot be passed on.
+	Emergency bool
 }
 
 // Scope is the whole of what a request may do.
@@ -155,6 +158,14 @@ func (s Scope) Permitted(permission string) (tenants []ID, all bool) {
 		}
 	}
 	return tenants, false
+}
+
+// Person is who answers for what is done: the user, or the maker of the API key that acts.
+func (a Actor) Person() ID {
+	if a.Kind == APIKey {
+		return a.MakerID
+	}
+	return a.ID
 }
 
 // IsStaff tells whether the actor belongs to the provider.
