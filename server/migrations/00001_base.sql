@@ -6,7 +6,9 @@
 --   made in Go) and `PRIMARY KEY (tenant_id, id)`. Every other key and unique index starts with
 --   tenant_id, so that a conflict cannot reveal another tenant's row.
 -- * A reference between tenant tables is composite, FOREIGN KEY (tenant_id, x_id) REFERENCES x
---   (tenant_id, id), because a plain one bypasses row-level security. Index its columns.
+--   (tenant_id, id), because a plain one bypasses row-level security. Index its columns. What may also be
+--   the provider's gets a column of its own: FOREIGN KEY (x_tenant_id, x_id) with the constraint
+--   CHECK (x_tenant_id IN (tenant_id, '01900000-0000-7000-8000-000000000001')).
 -- * After CREATE TABLE: SELECT reeve_protect('x'), or reeve_protect('x', true) when tenants inherit
 --   the provider's rows; then SELECT reeve_append_only('x') for a log or ledger.
 -- * Staff read across tenants: they need indexes without a tenant lead (not unique ones).

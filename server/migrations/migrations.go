@@ -72,6 +72,19 @@ func Version(ctx context.Context, url string) (int64, error) {
 	return provider.GetDBVersion(ctx)
 }
 
+// Latest is the number of this program's newest file. Compare it with tenantdb.DB.SchemaVersion.
+func Latest() int64 {
+	names, err := fs.Glob(files, "0*.sql")
+	if err != nil {
+		panic(err) // a constant pattern
+	}
+	latest, err := goose.NumericComponent(names[len(names)-1])
+	if err != nil {
+		panic(err) // a test reads every name
+	}
+	return latest
+}
+
 // Hash names the schema of this program: two programs with the same hash make the same database.
 func Hash() string {
 	h := sha256.New()
@@ -87,6 +100,13 @@ func Hash() string {
 		panic(err) // the files are part of the program
 	}
 	fmt.Fprintf(h, "roles\n%s\nriver\n%s", Roles, riverGrants)
+	river, err := newRiver(nil)
+	if err != nil {
+		panic(err) // its migrations are part of the program, too
+	}
+	for _, m := range river.AllVersions() {
+		fmt.Fprintf(h, "%d %d\n%s", m.Version, len(m.SQLUp), m.SQLUp)
+	}
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
@@ -102,6 +122,10 @@ func upSchema(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	done, err := provider.Up(ctx)
 	if err != nil {
 		return fmt.Errorf("migrating: %w", err)
+	}
+	// Goose makes this table before the first file runs. The server compares it with Latest.
+	if _, err := db.ExecContext(ctx, "GRANT SELECT ON goose_db_version TO reeve_system"); err != nil {
+		return fmt.Errorf("granting the schema's version: %w", err)
 	}
 	for _, m := range done {
 		log.InfoContext(ctx, "migration applied", "file", m.Source.Path, "duration", m.Duration)
@@ -154,7 +178,7 @@ func lock(ctx context.Context, db *sql.DB) (unlock func(), err error) {
 // RiverSchema is where the background jobs live.
 const RiverSchema = "river"
 
-// riverGrants lets the app enqueue in the caller's transaction and work as the system. A tenant's
+// riverGrants is repeatable. It lets the app enqueue in the caller's transaction and work as the system. A tenant's
 // transaction may only touch jobs whose arguments name that tenant.
 const riverGrants = `
 GRANT USAGE ON SCHEMA river TO reeve_tenant, reeve_granted, reeve_staff, reeve_system;
@@ -188,10 +212,9 @@ func upRiver(ctx context.Context, url string, log *slog.Logger) error {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	defer pool.Close()
-	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{
-		Schema: RiverSchema, Logger: slog.New(slog.DiscardHandler)})
+	migrator, err := newRiver(pool)
 	if err != nil {
-		return fmt.Errorf("reading the job queue's migrations: %w", err)
+		return err
 	}
 	if _, err := pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+RiverSchema); err != nil {
 		return fmt.Errorf("creating the job queue's schema: %w", err)
@@ -200,12 +223,21 @@ func upRiver(ctx context.Context, url string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("migrating the job queue: %w", err)
 	}
-	if len(done.Versions) == 0 {
-		return nil
+	if len(done.Versions) > 0 {
+		log.InfoContext(ctx, "job queue migrated", "version", done.Versions[len(done.Versions)-1].Version)
 	}
+	// Every time: an earlier run may have ended between the two, and new versions bring new tables.
 	if _, err := pool.Exec(ctx, riverGrants); err != nil {
 		return fmt.Errorf("granting the job queue: %w", err)
 	}
-	log.InfoContext(ctx, "job queue migrated", "version", done.Versions[len(done.Versions)-1].Version)
 	return nil
+}
+
+func newRiver(pool *pgxpool.Pool) (*rivermigrate.Migrator[pgx.Tx], error) {
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{
+		Schema: RiverSchema, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, fmt.Errorf("reading the job queue's migrations: %w", err)
+	}
+	return migrator, nil
 }

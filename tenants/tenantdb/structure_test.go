@@ -14,7 +14,7 @@ import (
 
 // global lists the tables without tenant_id, each with the reason why no tenant's data can leak by it.
 var global = map[string]string{
-	"public.goose_db_version":  "numbers of applied migrations; only the owner has grants",
+	"public.goose_db_version":  "numbers of applied migrations; reeve_system may read them",
 	"public.idempotency_keys":  "belongs to an actor, with its own row-level security on actor_id",
 	"public.login_throttles":   "digests of accounts and addresses that guess; only reeve_system has grants",
 	"public.server_keys":       "the installation's own keys; only reeve_system has grants",

@@ -123,6 +123,15 @@ func (db *DB) Ping(ctx context.Context) error {
 	return mapError(db.pool.PingContext(ctx))
 }
 
+// SchemaVersion is the number of the newest migration in the database. An older one than the program's
+// must be migrated first; a newer one is what a rolling upgrade looks like from the old replica.
+func (db *DB) SchemaVersion(ctx context.Context) (version int64, err error) {
+	err = db.System(ctx, func(tx *gorm.DB) error {
+		return tx.Raw("select coalesce(max(version_id), 0) from goose_db_version where is_applied").Row().Scan(&version)
+	})
+	return version, err
+}
+
 // Stats describes the pool, for metrics.
 func (db *DB) Stats() sql.DBStats { return db.pool.Stats() }
 
