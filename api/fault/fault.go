@@ -13,20 +13,21 @@ type Kind string
 
 // The kinds. The HTTP status of each is decided once, in server/rest.
 const (
-	Internal         Kind = "internal"          // our defect; the cause is logged, never shown
-	Invalid          Kind = "invalid"           // input is malformed or breaks a rule; Fields name where
-	Unauthenticated  Kind = "unauthenticated"   // who acts is unknown
-	Forbidden        Kind = "forbidden"         // the actor is known and may not do this
-	StepUp           Kind = "step-up-required"  // the actor must confirm their identity again first
-	NotFound         Kind = "not-found"         // does not exist, or is not visible to the actor
+	Internal         Kind = "internal"         // our defect; the cause is logged, never shown
+	Invalid          Kind = "invalid"          // input is malformed or breaks a rule; Fields name where
+	Unauthenticated  Kind = "unauthenticated"  // who acts is unknown
+	OTPRequired      Kind = "otp-required"     // the password is right and a one-time code must follow
+	Forbidden        Kind = "forbidden"        // the actor is known and may not do this
+	StepUp           Kind = "step-up-required" // the actor must confirm their identity again first
+	NotFound         Kind = "not-found"        // does not exist, or is not visible to the actor
 	MethodNotAllowed Kind = "method-not-allowed"
-	Conflict         Kind = "conflict"          // the object's state does not allow this now
-	Gone             Kind = "gone"              // existed, expired or was used up
+	Conflict         Kind = "conflict" // the object's state does not allow this now
+	Gone             Kind = "gone"     // existed, expired or was used up
 	TooLarge         Kind = "too-large"
 	UnsupportedMedia Kind = "unsupported-media-type"
-	RateLimited      Kind = "rate-limited"      // RetryAfter says when to come back
-	Unavailable      Kind = "unavailable"       // a part we need does not answer; try again
-	ClockSkew        Kind = "clock-skew"        // an endpoint's clock is too far off
+	RateLimited      Kind = "rate-limited" // RetryAfter says when to come back
+	Unavailable      Kind = "unavailable"  // a part we need does not answer; try again
+	ClockSkew        Kind = "clock-skew"   // an endpoint's clock is too far off
 )
 
 // Field names one faulty place of the input.

@@ -10,18 +10,12 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/api/fault"
+	"reeve/api/wire"
 	"reeve/tenants/scope"
 )
 
-// What an endpoint must write into its claims.
-const (
-	AgentAudience  = "reeve-agent"
-	AgentTokenType = "reeve-agent+jwt"
-	// MaxAgentTokenLife is the longest life of a claim; a copied one is worth little.
-	MaxAgentTokenLife = 2 * time.Minute
-	// AgentClockLeeway is how far an endpoint's clock may be off before it is told.
-	AgentClockLeeway = 30 * time.Second
-)
+// AgentClockLeeway is how far an endpoint's clock may be off before it is told.
+const AgentClockLeeway = 30 * time.Second
 
 // ErrClockSkew says that everything about an endpoint's claim is right but its time.
 var ErrClockSkew = fault.New(fault.ClockSkew, "the device's clock differs too much from the server's")
@@ -56,7 +50,7 @@ func VerifyEndpoint(token string, device scope.ID, key ed25519.PublicKey, now ti
 	id := uuid.UUID(device).String()
 	var claims jwt.RegisteredClaims
 	_, err := jwt.ParseWithClaims(token, &claims, func(tok *jwt.Token) (any, error) {
-		if tok.Header["typ"] != AgentTokenType || tok.Header["kid"] != id {
+		if tok.Header["typ"] != wire.TokenType || tok.Header["kid"] != id {
 			return nil, errors.New("not a claim of this device")
 		}
 		return key, nil
@@ -75,14 +69,14 @@ func checkEndpointClaims(claims jwt.RegisteredClaims, id string) error {
 	if claims.IssuedAt == nil || claims.ExpiresAt == nil {
 		return errors.New("iat and exp are required")
 	}
-	if life := claims.ExpiresAt.Sub(claims.IssuedAt.Time); life <= 0 || life > MaxAgentTokenLife {
+	if life := claims.ExpiresAt.Sub(claims.IssuedAt.Time); life <= 0 || life > wire.MaxTokenLife {
 		return fmt.Errorf("a life of %s is not allowed", life)
 	}
 	at := claims.IssuedAt.Time
 	if claims.NotBefore != nil && claims.NotBefore.After(at) {
 		at = claims.NotBefore.Time
 	}
-	return jwt.NewValidator(jwt.WithAudience(AgentAudience), jwt.WithIssuer(id), jwt.WithSubject(id),
+	return jwt.NewValidator(jwt.WithAudience(wire.Audience), jwt.WithIssuer(id), jwt.WithSubject(id),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return at })).Validate(claims)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/api/fault"
+	"reeve/api/wire"
 	"reeve/tenants/scope"
 )
 
@@ -168,11 +169,11 @@ func TestAccessTokenMatrix(t *testing.T) {
 		{name: "kid of another type", header: map[string]any{"kid": 1}},
 		{name: "no typ", header: map[string]any{"typ": nil}},
 		{name: "plain typ", header: map[string]any{"typ": "JWT"}},
-		{name: "endpoint typ", header: map[string]any{"typ": AgentTokenType}},
+		{name: "endpoint typ", header: map[string]any{"typ": wire.TokenType}},
 		{name: "no issuer", claims: map[string]any{"iss": nil}},
 		{name: "other issuer", claims: map[string]any{"iss": "evil"}},
 		{name: "no audience", claims: map[string]any{"aud": nil}},
-		{name: "endpoint audience", claims: map[string]any{"aud": AgentAudience}},
+		{name: "endpoint audience", claims: map[string]any{"aud": wire.Audience}},
 		{name: "expired", claims: map[string]any{"exp": at(-10 * time.Second), "iat": at(-5 * time.Minute), "nbf": at(-5 * time.Minute)}},
 		{name: "no expiry", claims: map[string]any{"exp": nil}},
 		{name: "not yet valid", claims: map[string]any{"nbf": at(time.Minute)}},
@@ -206,8 +207,8 @@ func TestEndpointClaimMatrix(t *testing.T) {
 	id := uuid.UUID(device).String()
 	public, key, _ := ed25519.GenerateKey(rand.Reader)
 	_, stranger, _ := ed25519.GenerateKey(rand.Reader)
-	header := map[string]any{"typ": AgentTokenType, "kid": id}
-	claims := map[string]any{"iss": id, "sub": id, "aud": AgentAudience, "iat": testNow.Unix(), "exp": testNow.Add(time.Minute).Unix()}
+	header := map[string]any{"typ": wire.TokenType, "kid": id}
+	claims := map[string]any{"iss": id, "sub": id, "aud": wire.Audience, "iat": testNow.Unix(), "exp": testNow.Add(time.Minute).Unix()}
 	at := func(d time.Duration) int64 { return testNow.Add(d).Unix() }
 	sign := func(m mutation) string { return forge(t, jwt.SigningMethodEdDSA, key, header, claims, m) }
 
@@ -276,8 +277,8 @@ func TestTokensOfPeopleAndEndpointsDoNotCross(t *testing.T) {
 	}
 	device := newID()
 	id := uuid.UUID(device).String()
-	claim := forge(t, jwt.SigningMethodEdDSA, keys.keys["k1"], map[string]any{"typ": AgentTokenType, "kid": id},
-		map[string]any{"iss": id, "sub": id, "aud": AgentAudience, "iat": testNow.Unix(), "exp": testNow.Add(time.Minute).Unix()}, mutation{})
+	claim := forge(t, jwt.SigningMethodEdDSA, keys.keys["k1"], map[string]any{"typ": wire.TokenType, "kid": id},
+		map[string]any{"iss": id, "sub": id, "aud": wire.Audience, "iat": testNow.Unix(), "exp": testNow.Add(time.Minute).Unix()}, mutation{})
 	if err := VerifyEndpoint(access, device, keys.keys["k1"].Public().(ed25519.PublicKey), testNow); fault.KindOf(err) != fault.Unauthenticated {
 		t.Errorf("an access token passed as an endpoint's claim: %v", err)
 	}

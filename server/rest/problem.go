@@ -22,6 +22,7 @@ const ProblemJSON = "application/problem+json"
 var statusOf = map[fault.Kind]int{
 	fault.Invalid:          http.StatusBadRequest,
 	fault.Unauthenticated:  http.StatusUnauthorized,
+	fault.OTPRequired:      http.StatusUnauthorized,
 	fault.ClockSkew:        http.StatusUnauthorized,
 	fault.Forbidden:        http.StatusForbidden,
 	fault.StepUp:           http.StatusForbidden,
@@ -39,6 +40,7 @@ var statusOf = map[fault.Kind]int{
 var titleOf = map[fault.Kind]string{
 	fault.Invalid:          "Invalid request",
 	fault.Unauthenticated:  "Sign in first",
+	fault.OTPRequired:      "A one-time code is needed",
 	fault.ClockSkew:        "The clock is wrong",
 	fault.Forbidden:        "Not permitted",
 	fault.StepUp:           "Confirm your identity",
