@@ -806,6 +806,27 @@ func (e RunAs) Valid() bool {
 	}
 }
 
+// Defines values for ScheduleRunState.
+const (
+	ScheduleRunStateDone   ScheduleRunState = "done"
+	ScheduleRunStateFailed ScheduleRunState = "failed"
+	ScheduleRunStateFired  ScheduleRunState = "fired"
+)
+
+// Valid indicates whether the value is a known member of the ScheduleRunState enum.
+func (e ScheduleRunState) Valid() bool {
+	switch e {
+	case ScheduleRunStateDone:
+		return true
+	case ScheduleRunStateFailed:
+		return true
+	case ScheduleRunStateFired:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ScriptParameterType.
 const (
 	ScriptParameterTypeBoolean ScriptParameterType = "boolean"
@@ -2371,8 +2392,15 @@ type ScheduleRun struct {
 	ID           openapi_types.UUID  `json:"id"`
 	JobID        *openapi_types.UUID `json:"job_id,omitempty"`
 	NominalLocal string              `json:"nominal_local"`
-	Zone         string              `json:"zone"`
+
+	// Reason Why it reached no device, or failed
+	Reason string           `json:"reason"`
+	State  ScheduleRunState `json:"state"`
+	Zone   string           `json:"zone"`
 }
+
+// ScheduleRunState defines model for ScheduleRun.State.
+type ScheduleRunState string
 
 // ScheduleRunList A page of ScheduleRun.
 type ScheduleRunList struct {
@@ -2384,21 +2412,26 @@ type ScheduleRunList struct {
 
 // ScheduleUpdate defines model for ScheduleUpdate.
 type ScheduleUpdate struct {
-	CatchUp       *CatchUp `json:"catch_up,omitempty"`
-	Enabled       *bool    `json:"enabled,omitempty"`
-	JitterSeconds *int     `json:"jitter_seconds,omitempty"`
-	Name          *string  `json:"name,omitempty"`
+	CatchUp *CatchUp `json:"catch_up,omitempty"`
+
+	// DropWindow Do without a window from now on
+	DropWindow    *bool   `json:"drop_window,omitempty"`
+	Enabled       *bool   `json:"enabled,omitempty"`
+	JitterSeconds *int    `json:"jitter_seconds,omitempty"`
+	Name          *string `json:"name,omitempty"`
 
 	// Recurrence Exactly one of these.
 	Recurrence *Recurrence `json:"recurrence,omitempty"`
 
 	// Targets Which devices. Exactly one of device_ids, site_id, tag, filter, all_tenants; or tenant_id alone. tenant_id also narrows tag and filter.
-	Targets  *Targets       `json:"targets,omitempty"`
-	Version  int            `json:"version"`
-	What     *ScheduledWork `json:"what,omitempty"`
-	Window   *Window        `json:"window,omitempty"`
-	Zone     *string        `json:"zone,omitempty"`
-	ZoneMode *ZoneMode      `json:"zone_mode,omitempty"`
+	Targets *Targets       `json:"targets,omitempty"`
+	Version int            `json:"version"`
+	What    *ScheduledWork `json:"what,omitempty"`
+
+	// Window Work starts only inside it.
+	Window   *Window   `json:"window,omitempty"`
+	Zone     *string   `json:"zone,omitempty"`
+	ZoneMode *ZoneMode `json:"zone_mode,omitempty"`
 }
 
 // ScheduledWork defines model for ScheduledWork.
