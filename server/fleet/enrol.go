@@ -250,9 +250,10 @@ func insertDevicesTx(tx *gorm.DB, fresh []joining) error {
 		}
 		return fmt.Errorf("creating devices: %w", err)
 	}
-	err := tx.Exec(`insert into device_presence (tenant_id, device_id, interval_seconds, config_interval)
-		select tenant_id, device_id, ?, ? from unnest(?::uuid[], ?::uuid[]) as u (tenant_id, device_id)`,
-		DefaultInterval, DefaultInterval, tenants, devices).Error
+	err := tx.Exec(`with new as (select * from unnest(?::uuid[], ?::uuid[]) as u (tenant_id, device_id)),
+		config as (insert into device_configs (tenant_id, device_id, interval_seconds) select tenant_id, device_id, ? from new)
+		insert into device_presence (tenant_id, device_id, interval_seconds) select tenant_id, device_id, ? from new`,
+		tenants, devices, DefaultInterval, DefaultInterval).Error
 	if err != nil {
 		return fmt.Errorf("creating the presence of devices: %w", err)
 	}

@@ -133,8 +133,10 @@ func checkTags(f *fault.Fields, pointer string, tags []string, limit int) {
 
 // Target is a device that a selector chose, with what firing work at it needs to know.
 type Target struct {
-	DeviceID uuid.UUID
-	TenantID uuid.UUID
-	SiteID   uuid.UUID
-	Zone     string // the first known of the device's own, its site's and its tenant's
+	DeviceID   uuid.UUID
+	TenantID   uuid.UUID
+	SiteID     uuid.UUID
+	DeviceZone string // as the endpoint reports it; empty when unknown, like the next
+	SiteZone   string
+	TenantZone string
 }

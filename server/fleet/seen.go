@@ -57,7 +57,7 @@ func (r seenRow) standing() Standing {
 		EventsThrough: r.EventsThrough, SectionsDigest: r.SectionsDigest}
 }
 
-const seenColumns = `p.device_id, d.state, t.state as tenant_state, p.config_interval, p.config_version, p.events_through,
+const seenColumns = `p.device_id, d.state, t.state as tenant_state, c.interval_seconds as config_interval, c.version as config_version, p.events_through,
 	p.sections_digest, d.agent_version, d.zone, d.boot_at`
 
 // SeenTx notes that devices were heard, and gives their standing by device. Reports that simply go on
@@ -111,7 +111,7 @@ func arraysOf(list []Seen) seenArrays {
 
 // newInterval is the interval that presence is judged by: the one being told, once the endpoint is
 // known to work by it; until then the longer of the two, since the answer may get lost.
-const newInterval = `case when u.config = p.config_version then p.config_interval else greatest(p.interval_seconds, p.config_interval) end`
+const newInterval = `case when u.config = c.version then c.interval_seconds else greatest(p.interval_seconds, c.interval_seconds) end`
 
 func seenPlainlyTx(tx *gorm.DB, list []Seen) ([]seenRow, error) {
 	a := arraysOf(list)
@@ -122,6 +122,7 @@ func seenPlainlyTx(tx *gorm.DB, list []Seen) ([]seenRow, error) {
 				as u (tenant_id, device_id, gone, skew, config, journal, entry, batch, sent, boot)
 			join devices d on d.tenant_id = u.tenant_id and d.id = u.device_id and d.state <> 'retired'
 			join tenants t on t.id = u.tenant_id
+			join device_configs c on c.tenant_id = u.tenant_id and c.device_id = u.device_id
 		where p.tenant_id = u.tenant_id and p.device_id = u.device_id and p.journal_id = u.journal and p.journal_id <> ''
 			and u.entry >= p.journal_entry and u.boot in ('', p.boot_id)
 		returning `+seenColumns, a.tenants, a.devices, a.gone, a.skews, a.configs, a.journals, a.entries, a.batches, a.sent, a.boots).Scan(&rows).Error
@@ -154,6 +155,7 @@ func judgeTx(tx *gorm.DB, list []Seen, standings map[uuid.UUID]Standing, profile
 	var rows []markRow
 	err := tx.Raw(`select `+seenColumns+`, p.journal_id, p.journal_entry, p.batch_id, p.sent_at, p.boot_id, p.past_boots, p.stale
 		from device_presence p join devices d on d.tenant_id = p.tenant_id and d.id = p.device_id join tenants t on t.id = p.tenant_id
+			join device_configs c on c.tenant_id = p.tenant_id and c.device_id = p.device_id
 			join (select distinct * from unnest(?::uuid[], ?::uuid[]) as u (tenant_id, device_id)) u on u.tenant_id = p.tenant_id and u.device_id = p.device_id
 		order by p.device_id for update of p`, a.tenants, a.devices).Scan(&rows).Error
 	if err != nil {
@@ -204,7 +206,8 @@ func writeMarksTx(tx *gorm.DB, list []Seen, marks map[uuid.UUID]JournalMark) err
 	return tx.Exec(`update device_presence p set last_seen = now(), gone = u.gone, skew_ms = u.skew, interval_seconds = `+newInterval+`,
 			journal_id = u.journal, journal_entry = u.entry, batch_id = u.batch, sent_at = u.sent, boot_id = u.boot, past_boots = u.past, stale = u.stale
 		from unnest(?::uuid[], ?::uuid[], ?::bool[], ?::int8[], ?::text[], ?::text[], ?::int8[], ?::text[], ?::timestamptz[], ?::text[], ?::text[], ?::int8[])
-			as u (tenant_id, device_id, gone, skew, config, journal, entry, batch, sent, boot, past, stale)
+				as u (tenant_id, device_id, gone, skew, config, journal, entry, batch, sent, boot, past, stale)
+			join device_configs c on c.tenant_id = u.tenant_id and c.device_id = u.device_id
 		where p.tenant_id = u.tenant_id and p.device_id = u.device_id`,
 		a.tenants, a.devices, a.gone, a.skews, a.configs, a.journals, a.entries, a.batches, a.sent, a.boots, pasts, stales).Error
 }
@@ -309,8 +312,7 @@ type Config struct {
 	Interval int // seconds between syncs
 }
 
-// SetConfigTx notes the configuration that devices are to be told. Until a device is known to work by
-// a shorter interval, its presence is judged by the longer one.
+// SetConfigTx notes the configuration that devices are to be told with their next sync.
 func SetConfigTx(tx *gorm.DB, list []Config) error {
 	if len(list) == 0 {
 		return nil
@@ -322,8 +324,7 @@ func SetConfigTx(tx *gorm.DB, list []Config) error {
 		tenants, devices = append(tenants, c.TenantID), append(devices, c.DeviceID)
 		versions, intervals = append(versions, c.Version), append(intervals, int64(c.Interval))
 	}
-	return tx.Exec(`update device_presence p set config_version = u.version, config_interval = u.seconds,
-			interval_seconds = greatest(p.interval_seconds, u.seconds)
+	return tx.Exec(`update device_configs c set version = u.version, interval_seconds = u.seconds
 		from unnest(?::uuid[], ?::uuid[], ?::text[], ?::int[]) as u (tenant_id, device_id, version, seconds)
-		where p.tenant_id = u.tenant_id and p.device_id = u.device_id`, tenants, devices, versions, intervals).Error
+		where c.tenant_id = u.tenant_id and c.device_id = u.device_id`, tenants, devices, versions, intervals).Error
 }

@@ -93,9 +93,7 @@ CREATE TABLE device_presence (
     device_id        uuid        NOT NULL,
     last_seen        timestamptz,
     gone             boolean     NOT NULL DEFAULT false, -- it said goodbye
-    interval_seconds integer     NOT NULL, -- that the endpoint surely knows of
-    config_interval  integer     NOT NULL, -- that it is being told
-    config_version   text        COLLATE "C" NOT NULL DEFAULT '',
+    interval_seconds integer     NOT NULL, -- that it is judged by
     skew_ms          bigint,
     journal_id       text        COLLATE "C" NOT NULL DEFAULT '',
     journal_entry    bigint      NOT NULL DEFAULT 0,
@@ -110,6 +108,18 @@ CREATE TABLE device_presence (
     FOREIGN KEY (tenant_id, device_id) REFERENCES devices (tenant_id, id) ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 SELECT reeve_protect('device_presence');
+
+-- What a device is told to work by. Apart from presence, so that whoever changes it never waits for a
+-- sync, nor a sync for them.
+CREATE TABLE device_configs (
+    tenant_id        uuid    NOT NULL,
+    device_id        uuid    NOT NULL,
+    version          text    COLLATE "C" NOT NULL DEFAULT '',
+    interval_seconds integer NOT NULL,
+    PRIMARY KEY (tenant_id, device_id),
+    FOREIGN KEY (tenant_id, device_id) REFERENCES devices (tenant_id, id) ON DELETE CASCADE
+);
+SELECT reeve_protect('device_configs');
 
 CREATE TABLE device_tags (
     tenant_id  uuid        NOT NULL,
