@@ -111,9 +111,9 @@ func Decide(s Situation) (Decision, error) {
 		s.Cause = MissedServer
 	}
 	d := Decision{Progress: s.Progress}
-	due := s.collect(rule, &d)
+	s.collect(rule, &d)
 	if d.Progress.Waiting != nil {
-		s.settle(rule, *d.Progress.Waiting, due, &d)
+		s.settle(rule, *d.Progress.Waiting, &d)
 	}
 	d.Missed = d.Missed[max(0, len(d.Missed)-MaxMisses):]
 	d.WakeAt = s.wake(rule, d.Progress)
@@ -121,8 +121,8 @@ func Decide(s Situation) (Decision, error) {
 }
 
 // collect makes the latest due run, or else the one that waited, the only one that waits; all others
-// are missed. It tells whether the run became due only now.
-func (s Situation) collect(r rule, d *Decision) (due bool) {
+// are missed.
+func (s Situation) collect(r rule, d *Decision) {
 	const countable = 100_000
 	var count int
 	walk := r.after(s.Zone, s.Progress.Through)
@@ -132,7 +132,7 @@ func (s Situation) collect(r rule, d *Decision) (due bool) {
 	}
 	d.MissedMore = ok && !run.At.After(s.Now)
 	if count == 0 {
-		return false
+		return
 	}
 	if d.Progress.Waiting != nil {
 		d.miss(*d.Progress.Waiting)
@@ -144,7 +144,6 @@ func (s Situation) collect(r rule, d *Decision) (due bool) {
 	}
 	d.MissedCount += count - len(runs)
 	d.Progress = Progress{Through: latest.At, Waiting: &Miss{latest, s.reason(latest)}}
-	return true
 }
 
 func (d *Decision) miss(m Miss) {
@@ -161,13 +160,13 @@ func (s Situation) reason(run Run) Reason {
 }
 
 // settle lets the candidate fire, wait, or be missed.
-func (s Situation) settle(r rule, candidate Miss, due bool, d *Decision) {
+func (s Situation) settle(r rule, candidate Miss, d *Decision) {
 	run := candidate.Run
 	firing := Firing{Run: run, Reboot: true}
 	if s.CatchUp.ExpiresAfterSeconds > 0 {
 		firing.Expires = run.At.Add(time.Duration(s.CatchUp.ExpiresAfterSeconds) * time.Second)
 	}
-	if _, ok := s.Openings.MayStart(s.Now, s.Need, s.Overrun); ok && due && s.Now.Sub(run.At) <= Grace {
+	if _, ok := s.Openings.MayStart(s.Now, s.Need, s.Overrun); ok && s.Now.Sub(run.At) <= Grace {
 		d.Progress.Waiting, d.Fire = nil, &firing
 		return
 	}

@@ -68,6 +68,10 @@ func TestDecide(t *testing.T) {
 		{name: "its time is outside the window, and soon is not at once", recurrence: daily, policy: schedule.RunASAP, windows: evening, now: "2025-06-11T02:00:00Z",
 			waiting: "2025-06-11T02:00", wake: "2025-06-11T20:00:00Z"},
 
+		{name: "the window opens within the grace", recurrence: daily, policy: schedule.RunInNextWindow, windows: []schedule.Window{
+			{Zone: "UTC", Start: schedule.Recurrence{Cron: "4 2 * * *"}, DurationSeconds: 4 * 3600}}, now: "2025-06-11T02:04:00Z",
+			fire: "2025-06-11T02:00", wake: "2025-06-12T02:00:00Z"},
+
 		{name: "a blackout, skipped", recurrence: daily, blackouts: freeze, now: "2025-06-11T02:00:00Z",
 			missed: []string{"2025-06-11T02:00 blackout"}, wake: "2025-06-12T02:00:00Z"},
 		{name: "a blackout, waiting", recurrence: daily, policy: schedule.RunASAP, blackouts: freeze, now: "2025-06-11T02:00:00Z",

@@ -130,7 +130,7 @@ func (w *walker) cross() (Run, bool) {
 		return Run{}, false
 	}
 	w.cursor = w.cursor.Add(time.Second) // the run at the jump also stands for a nominal time right there
-	return Run{NominalLocal: nominal, At: jump.UTC()}, jump.After(w.after)
+	return Run{NominalLocal: nominal, At: jump}, jump.After(w.after)
 }
 
 func (w *walker) nextStep() (Run, bool) {

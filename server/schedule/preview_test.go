@@ -46,6 +46,7 @@ func TestPreviewNotes(t *testing.T) {
 		{"wildcard hours", `{"cron": "30 * * * *"}`, "Europe/Berlin", []string{"are left out", "both passes"}},
 		{"a weekday that no change falls on", `{"cron": "30 2 * * 3"}`, "Europe/Berlin", nil},
 		{"a change in four years", `{"cron": "30 2 31 3 *"}`, "Europe/Berlin", nil},
+		{"a change in two years", `{"cron": "30 2 28 3 *"}`, "Europe/Berlin", []string{"2027-03-28T02:30 does not exist"}},
 		{"once", `{"once": "2025-03-30T02:30"}`, "Europe/Berlin", []string{"It ends after these runs", "does not exist; it runs at 2025-03-30T03:00"}},
 		{"once is over", `{"once": "2024-03-30T02:30"}`, "Europe/Berlin", []string{"never runs again"}},
 	} {

@@ -98,7 +98,7 @@ func (z Zone) StretchAt(t time.Time) Stretch {
 		// leap year it reports an end in the past. Until the year is over, the offset stays.
 		until = time.Date(t.UTC().Year()+1, time.January, 1, 0, 0, 0, 0, time.UTC)
 	}
-	return Stretch{until, time.Duration(offset) * time.Second}
+	return Stretch{until.UTC(), time.Duration(offset) * time.Second}
 }
 
 // Local is what the clocks of the zone show at t, and whether they show it for the second time
@@ -122,7 +122,7 @@ const (
 )
 
 // Resolution says when a local time happens. First and Last are the same instant unless it happens
-// twice; for a time inside a gap both are the jump, the first instant after the gap.
+// twice; for a time inside a gap both are the jump, the first instant after the gap. Both are in UTC.
 type Resolution struct {
 	Existence   Existence
 	First, Last time.Time
