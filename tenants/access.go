@@ -33,15 +33,11 @@ func need(s scope.Scope, permission string, tenant uuid.UUID) error {
 // permittedTenants lists the tenants a read may show; all when the permission holds everywhere.
 // Row-level security bounds what is reached, this what is permitted: roles may differ per tenant.
 func permittedTenants(s scope.Scope, permission string) (ids []uuid.UUID, all bool) {
-	if s.MayEverywhere(permission) {
-		return nil, true
+	granted, all := s.Permitted(permission)
+	for _, id := range granted {
+		ids = append(ids, id)
 	}
-	for _, g := range s.Grants {
-		if !g.AllTenants && s.May(permission, g.TenantID) {
-			ids = append(ids, g.TenantID)
-		}
-	}
-	return ids, false
+	return ids, all
 }
 
 func checkReason(reason string) error {

@@ -35,10 +35,7 @@ func (s *Approvals) RequestTx(tx *gorm.DB, r ApprovalRequest) (Approval, error) 
 	if s.decided[r.SubjectType] == nil {
 		return Approval{}, fmt.Errorf("approvals: nobody is told how the approval of a %q ends", r.SubjectType)
 	}
-	a, err := r.approval(tx)
-	if err != nil {
-		return a, err
-	}
+	a := r.approval(tx)
 	if err := tx.Table("approvals").Create(&a).Error; err != nil {
 		if tenantdb.Constraint(err) == "approvals_open" {
 			return a, ErrApprovalOpen
@@ -48,7 +45,7 @@ func (s *Approvals) RequestTx(tx *gorm.DB, r ApprovalRequest) (Approval, error) 
 	return a, audit.WriteTx(tx, a.entry("approval.requested", nil))
 }
 
-func (r ApprovalRequest) approval(tx *gorm.DB) (Approval, error) {
+func (r ApprovalRequest) approval(tx *gorm.DB) Approval {
 	now, valid := tenantdb.Now(tx), r.ValidFor
 	if valid == 0 {
 		valid = defaultValidity
@@ -56,26 +53,11 @@ func (r ApprovalRequest) approval(tx *gorm.DB) (Approval, error) {
 	if r.Detail == nil {
 		r.Detail = map[string]any{}
 	}
-	a := Approval{ID: uuid.Must(uuid.NewV7()), TenantID: r.TenantID, Kind: r.Kind, Summary: strings.TrimSpace(r.Summary),
-		SubjectType: r.SubjectType, SubjectID: r.SubjectID, State: Pending, RequestedAt: now, RequestReason: r.Reason,
-		ExpiresAt: now.Add(valid), Detail: r.Detail}
-	var err error
-	a.RequestedBy, a.RequestedByName, err = requester(tx)
-	return a, err
-}
-
-// requester is the person behind the transaction: an API key asks for its maker, who must not be able
-// to say yes to their own key.
-func requester(tx *gorm.DB) (id uuid.UUID, name string, err error) {
+	// An API key asks for its maker, who must not be able to say yes to their own key.
 	actor := tenantdb.ScopeOf(tx).Actor
-	if actor.Kind != scope.APIKey {
-		return actor.ID, actor.Name, nil
-	}
-	err = tx.Raw("SELECT created_by FROM api_keys WHERE id = ?", uuid.UUID(actor.ID)).Row().Scan(&id)
-	if err != nil {
-		return id, "", fmt.Errorf("finding who made the API key: %w", err)
-	}
-	return id, actor.Name, nil
+	return Approval{ID: uuid.Must(uuid.NewV7()), TenantID: r.TenantID, Kind: r.Kind, Summary: strings.TrimSpace(r.Summary),
+		SubjectType: r.SubjectType, SubjectID: r.SubjectID, State: Pending, RequestedAt: now, RequestReason: r.Reason,
+		RequestedBy: actor.Person(), RequestedByName: actor.Name, ExpiresAt: now.Add(valid), Detail: r.Detail}
 }
 
 var approvalsNewest = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{

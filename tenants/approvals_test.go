@@ -96,6 +96,19 @@ func TestASecondPersonDecides(t *testing.T) {
 	audited(t, h.db, acme.ID, "approval.approved")
 }
 
+func TestAnAPIKeyAsksForItsMaker(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	acme := addTenant(t, h.db, "Acme")
+	maker := dbtest.Staff(t, everything...)
+	key := scope.From(maker)
+	key.Actor = scope.Actor{Kind: scope.APIKey, ID: uuid.Must(uuid.NewV7()), MakerID: key.Actor.ID, TenantID: scope.Provider, Name: "deploy key"}
+	a := h.ask(t, scope.With(t.Context(), key), acme.ID, 0)
+	if _, err := h.Approve(maker, a.ID, ""); !errors.Is(err, tenants.ErrOwnRequest) {
+		t.Errorf("the maker of the key approved: %v", err)
+	}
+}
+
 func TestTheDatabaseItselfWantsASecondPerson(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)

@@ -64,6 +64,8 @@ func defaultSecurity() SecuritySpec {
 func (s SecuritySpec) Validate() error {
 	var f fault.Fields
 	for i, role := range s.SecondFactorRequiredRoles {
+		f.Check(slices.ContainsFunc(roles, func(r Role) bool { return string(r.Name) == role }),
+			pointerAt("/value/second_factor_required_roles", i), "there is no role %q", role)
 		f.Check(!slices.Contains(s.SecondFactorRequiredRoles[:i], role), pointerAt("/value/second_factor_required_roles", i),
 			"%q stands here twice", role)
 	}
