@@ -31,6 +31,9 @@ import (
 // slots is how many test processes may run at once on one machine.
 const slots = 64
 
+// errSchema is the error of a schema that does not migrate, which no new cluster would cure.
+var errSchema = errors.New("the schema is broken")
+
 // URLs are the logins of one database.
 type URLs struct {
 	App, Migrator, Admin string
@@ -60,7 +63,8 @@ func Open(t testing.TB, url string) *tenantdb.DB {
 // NewURLs makes a freshly migrated database that is dropped when the test ends.
 func NewURLs(t testing.TB) URLs {
 	t.Helper()
-	return create(t, "TEMPLATE "+shared(t).template)
+	// Copying files is five times as quick as the default, which writes the whole copy to the log.
+	return create(t, "TEMPLATE "+shared(t).template+" STRATEGY FILE_COPY")
 }
 
 // Empty makes a database that no migration has touched.
@@ -106,7 +110,9 @@ type cluster struct {
 
 // shared starts the cluster of this process on first use; the kernel ends it with the process.
 var shared = func() func(t testing.TB) *cluster {
-	once := sync.OnceValues(start)
+	once := sync.OnceValues(func() (*cluster, error) {
+		return start(filepath.Join(os.TempDir(), fmt.Sprintf("reeve-dbtest-%d", os.Getuid())))
+	})
 	return func(t testing.TB) *cluster {
 		t.Helper()
 		c, err := once()
@@ -117,27 +123,28 @@ var shared = func() func(t testing.TB) *cluster {
 	}
 }()
 
-func start() (*cluster, error) {
+// start takes the first folder under root that no other process holds.
+func start(root string) (*cluster, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	root := filepath.Join(os.TempDir(), fmt.Sprintf("reeve-dbtest-%d", os.Getuid()))
 	var problems []error
 	for i := range slots {
 		dir := filepath.Join(root, fmt.Sprint(i))
 		c, err := startIn(ctx, dir)
+		if err != nil && !errors.Is(err, privatedb.ErrInUse) && !errors.Is(err, errSchema) {
+			// Nothing in there is worth keeping: a machine that lost power may have left it broken.
+			problems = append(problems, err)
+			if err := os.RemoveAll(dir); err != nil {
+				return nil, err
+			}
+			c, err = startIn(ctx, dir)
+		}
 		if err == nil {
 			return c, nil
 		}
-		if errors.Is(err, privatedb.ErrInUse) {
-			continue
-		}
-		problems = append(problems, err)
-		if len(problems) == 2 {
+		if !errors.Is(err, privatedb.ErrInUse) {
+			problems = append(problems, err)
 			break
-		}
-		// Nothing in there is worth keeping: a machine that lost power may have left it broken.
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("no usable folder for a cluster in %s: %w", root, errors.Join(problems...))
@@ -190,7 +197,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := migrations.Up(ctx, c.URL("reeve_migrator", building), slog.New(slog.DiscardHandler)); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errSchema, err)
 	}
 	_, err = conn.Exec(ctx, "ALTER DATABASE "+building+" RENAME TO "+c.template)
 	return err
