@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"reeve/server/migrations"
+	"reeve/tenants/audit"
+	"reeve/tenants/scope"
+)
+
+// version and commit are set when the binary is linked.
+var version, commit = "dev", "unknown"
+
+// Version is what the version command prints.
+func Version() string { return version + " (" + commit + ")" }
+
+// stopTimeout bounds how long a command takes to put everything down again.
+const stopTimeout = 30 * time.Second
+
+// PrintRoles writes the SQL that an administrator of an external PostgreSQL runs once.
+func PrintRoles(w io.Writer) error {
+	_, err := io.WriteString(w, migrations.Roles)
+	return err
+}
+
+// Migrate brings the schema up to date and stops.
+func Migrate(ctx context.Context, o Options) error {
+	return withCleanups(o, func(c *cleanups) error {
+		_, urls, err := openDatabase(ctx, o, c)
+		if err != nil {
+			return err
+		}
+		if err := migrations.Up(ctx, urls.migration, o.Log); err != nil {
+			return err
+		}
+		v, err := migrations.Version(ctx, urls.migration)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Out, "the schema is at version %d\n", v)
+		return nil
+	})
+}
+
+// ErrAuditBroken is the error of a verification that found something.
+var ErrAuditBroken = errors.New("the audit log is not what was written")
+
+// VerifyAudit checks every chain against itself and against the signed checkpoints, and tells what it found.
+func VerifyAudit(ctx context.Context, o Options, w io.Writer) error {
+	return withCleanups(o, func(c *cleanups) error {
+		s, err := openState(ctx, o, c)
+		if err != nil {
+			return err
+		}
+		known, err := s.checkpoints(o)
+		if err != nil {
+			return fmt.Errorf("the checkpoints in %s are not what was signed: %w", checkpointFile(o), err)
+		}
+		reports, err := audit.VerifyAll(scope.AsSystem(ctx, "verify-audit"), s.db, known)
+		if err != nil {
+			return err
+		}
+		broken := false
+		for _, r := range reports {
+			state := "intact"
+			if !r.Intact() {
+				state, broken = "NOT INTACT", true
+			}
+			fmt.Fprintf(w, "tenant %s: %d entries, %s\n", uuid.UUID(r.TenantID), r.Entries, state)
+			for _, f := range r.Findings {
+				fmt.Fprintf(w, "  entry %d %s: %s\n", f.Number, f.Kind, f.Detail)
+			}
+			if r.More {
+				fmt.Fprintln(w, "  … and more")
+			}
+		}
+		if broken {
+			return ErrAuditBroken
+		}
+		return nil
+	})
+}
+
+// withCleanups runs a command and puts down what it brought up, whatever happened.
+func withCleanups(o Options, run func(*cleanups) error) error {
+	c := &cleanups{log: o.Log}
+	err := run(c)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return errors.Join(err, c.unwind(ctx))
+}
