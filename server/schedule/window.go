@@ -96,16 +96,16 @@ func newSpan(start Recurrence, seconds int64, zone calendar.Zone, faults *fault.
 // among its first runs, because minutes repeat from hour to hour.
 func (r rule) often() bool {
 	walk := r.after(calendar.UTC, time.Unix(0, 0))
-	last, ok := walk.next()
-	for range 3 {
-		var run Run
-		if run, ok = walk.next(); !ok {
+	var last time.Time
+	for range 4 {
+		run, ok := walk.next()
+		if !ok {
 			return false
 		}
-		if run.At.Sub(last.At) < time.Hour {
+		if !last.IsZero() && run.At.Sub(last) < time.Hour {
 			return true
 		}
-		last = run
+		last = run.At
 	}
 	return false
 }
