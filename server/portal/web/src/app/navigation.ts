@@ -21,7 +21,7 @@ export const navigation: NavGroup[] = [
     label: 'nav.clients',
     items: [
       { to: '/tenants', label: 'nav.tenants', icon: IconBuilding, needs: ['tenants.read'] },
-      { to: '/enrolment', label: 'nav.enrolment', icon: IconPlugConnected, needs: ['enrolment.read'] },
+      { to: '/enrolment', label: 'nav.enrolment', icon: IconPlugConnected, needs: ['devices.enrol'] },
     ],
   },
   {
@@ -30,7 +30,7 @@ export const navigation: NavGroup[] = [
       { to: '/users', label: 'nav.users', icon: IconUsers, needs: ['users.read'] },
       { to: '/api-keys', label: 'nav.apiKeys', icon: IconKey, needs: ['api_keys.read'] },
       { to: '/policies', label: 'nav.policies', icon: IconShieldCheck, needs: ['policies.read'] },
-      { to: '/custom-fields', label: 'nav.customFields', icon: IconForms, needs: ['settings.read'] },
+      { to: '/custom-fields', label: 'nav.customFields', icon: IconForms, needs: ['custom_fields.read'] },
       { to: '/approvals', label: 'nav.approvals', icon: IconChecklist, needs: ['approvals.read'] },
       { to: '/audit', label: 'nav.audit', icon: IconClipboardText, needs: ['audit.read'] },
       { to: '/settings', label: 'nav.settings', icon: IconSettings, needs: ['settings.read'] },

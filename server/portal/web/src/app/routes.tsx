@@ -6,6 +6,10 @@ import { Broken, NotFound } from './Broken';
 const page = (path: string, load: () => Promise<{ Component: React.ComponentType }>): RouteObject => ({ path, lazy: load, errorElement: <Broken /> });
 
 const pages: RouteObject[] = [
+  page('/devices', () => import('../pages/devices/DevicesPage')),
+  page('/devices/:id', () => import('../pages/devices/DevicePage')),
+  page('/jobs', () => import('../pages/jobs/JobsPage')),
+  page('/jobs/:id', () => import('../pages/jobs/JobPage')),
   page('/profile', () => import('../pages/profile/ProfilePage')),
 ];
 
