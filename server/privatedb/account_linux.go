@@ -44,6 +44,27 @@ func chooseAccount() (account, error) {
 		"create one (useradd --system postgres) or start reeve-server as another user")
 }
 
+// adopt is the account for an existing cluster: root becomes whoever owns it, so that a server that was
+// started as a plain user once may be started as root later. PostgreSQL accepts nobody but the owner.
+func (a account) adopt(data string) (account, error) {
+	info, err := os.Stat(data)
+	if err != nil {
+		return a, fmt.Errorf("data folder: %w", err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid == a.uid {
+		return a, nil
+	}
+	name := strconv.FormatUint(uint64(stat.Uid), 10)
+	if owner, err := user.LookupId(name); err == nil {
+		name = owner.Username
+	}
+	if !a.switches || stat.Uid == 0 {
+		return a, fmt.Errorf("the database in %s belongs to the account %q, and this server would run it as %q; start it as the former", data, name, a.name)
+	}
+	return account{name: name, uid: stat.Uid, gid: stat.Gid, switches: true}, nil
+}
+
 func (a account) attributes() *syscall.SysProcAttr {
 	// Its own process group: Ctrl-C at the terminal must reach the server only, which then stops
 	// PostgreSQL last. SIGINT is a fast shutdown, sent by the kernel when the starting thread dies.

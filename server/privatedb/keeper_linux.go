@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	port         = "5432" // only a name for the socket
-	pollEvery    = 10 * time.Millisecond
-	restartAfter = time.Second // between two starts of a postmaster that died
+	port      = "5432" // only a name for the socket
+	pollEvery = 10 * time.Millisecond
+	// The pause before a postmaster that died is started again; it doubles while it keeps dying young.
+	firstPause, longestPause = time.Second, 30 * time.Second
+	young                    = time.Minute
 )
 
 // keeper runs one postmaster and starts it again when it dies unasked.
@@ -70,7 +72,8 @@ var errStopped = errors.New("the private database is being stopped")
 func (k *keeper) run(first chan<- error) {
 	runtime.LockOSThread()
 	defer close(k.done)
-	for {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		born := time.Now()
 		cmd, err := k.launch()
 		if first != nil {
 			first <- err
@@ -90,11 +93,24 @@ func (k *keeper) run(first chan<- error) {
 		// A backend of the dead postmaster may still be attached; PostgreSQL refuses to start until it is
 		// gone, and the next round tries again.
 		k.log.Error("the private database ended and is started again", "error", err, "log", k.location.startupLog())
+		if time.Since(born) > young {
+			pause = firstPause
+		}
 		select {
 		case <-k.stopping:
 			return
-		case <-time.After(restartAfter):
+		case <-time.After(pause):
 		}
+		k.clear()
+	}
+}
+
+// clear removes the pid file of the dead one, whose number may be another process's by now.
+func (k *keeper) clear() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := k.location.clearPredecessor(ctx, k.log); err != nil {
+		k.log.Error("the private database's pid file", "error", err)
 	}
 }
 
@@ -105,6 +121,9 @@ func (k *keeper) launch() (*exec.Cmd, error) {
 		return nil, fmt.Errorf("starting the private database: %w", err)
 	}
 	defer out.Close()
+	if err := l.account.own(l.startupLog()); err != nil {
+		return nil, err
+	}
 	// On the command line only what must not be overridden: how it is reached.
 	cmd := l.command(context.Background(), "postgres", "-D", l.data, "-c", "listen_addresses=", "-c", "port="+port,
 		"-c", "unix_socket_directories="+l.socket, "-c", "unix_socket_permissions=0700", "-c", "external_pid_file=")

@@ -40,17 +40,26 @@ func locate(dir string, who account) (location, error) {
 	if err != nil {
 		return location{}, err
 	}
-	l := location{dir: dir, account: who}
+	l := location{dir: dir}
 	moved := filepath.Join(elsewhere, hash(dir))
 	switch {
 	case isCluster(filepath.Join(dir, "data")):
+		if who, err = who.adopt(filepath.Join(dir, "data")); err != nil {
+			return l, err
+		}
 		if !who.reaches(dir, programs[0].bin) {
 			return l, fmt.Errorf("the database in %s cannot be reached by the account %q that runs PostgreSQL; "+
 				"give it search permission (chmod o+x) on every folder of that path", dir, who.name)
 		}
-	case isCluster(filepath.Join(moved, "data")), !who.reaches(dir, programs[0].bin):
+	case isCluster(filepath.Join(moved, "data")):
+		l.dir = moved
+		if who, err = who.adopt(filepath.Join(moved, "data")); err != nil {
+			return l, err
+		}
+	case !who.reaches(dir, programs[0].bin):
 		l.dir = moved
 	}
+	l.account = who
 	l.data = filepath.Join(l.dir, "data")
 	if l.bin, err = programsFor(l.data, programs); err != nil {
 		return l, err

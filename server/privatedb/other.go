@@ -19,6 +19,7 @@ func chooseAccount() (account, error)                                 { return a
 func (account) attributes() *syscall.SysProcAttr                      { return nil }
 func (account) environment() []string                                 { return nil }
 func (account) reaches(string, string) bool                           { return false }
+func (a account) adopt(string) (account, error)                       { return a, errPlatform }
 func (account) own(string) error                                      { return errPlatform }
 func (account) socketFolder(string) (string, error)                   { return "", errPlatform }
 func lockFolder(string) (*os.File, error)                             { return nil, errPlatform }

@@ -100,14 +100,22 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	if c.keeper != nil {
 		err = c.keeper.stop(ctx)
 		c.keeper = nil
+		if filepath.Dir(c.location.socket) != c.location.dir {
+			_ = os.Remove(c.location.socket) // empty now; it is made again at the next start
+		}
 	}
 	return errors.Join(err, c.unlock())
 }
 
-// Pid is the process of the running postmaster, and 0 while it is being restarted.
-func (c *Cluster) Pid() int { return c.keeper.pid() }
+// Pid is the process of the running postmaster, and 0 while there is none.
+func (c *Cluster) Pid() int {
+	if c.keeper == nil {
+		return 0
+	}
+	return c.keeper.pid()
+}
 
-// URL is a login as the superuser to any database of the cluster.
+// URL is a login of any role to any database of the cluster.
 func (c *Cluster) URL(user, database string) string { return c.url(user, database) }
 
 func (c *Cluster) url(user, database string) string {
@@ -136,7 +144,8 @@ func (c *Cluster) prepare(dir string) (err error) {
 		return err
 	}
 	c.Dir, c.BinDir = c.location.dir, c.location.bin
-	return nil
+	// Nothing in there belongs to root, so that the account itself may run the server one day.
+	return c.location.account.own(c.lock.Name())
 }
 
 // create runs initdb unless the cluster exists. It builds beside the final place and renames, so that

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -368,11 +369,14 @@ func TestAnUnfinishedClusterIsMadeAfresh(t *testing.T) {
 func TestALongPathGetsAShortSocket(t *testing.T) {
 	t.Parallel()
 	c := start(t, filepath.Join(folder(t), strings.Repeat("long-folder-name/", 8)))
-	t.Cleanup(func() { _ = os.RemoveAll(c.location.socket) })
 	if !strings.HasPrefix(c.location.socket, "/tmp/reeve-") {
 		t.Errorf("socket in %s", c.location.socket)
 	}
 	run(t, c.AppURL, "select 1")
+	stop(t, c)
+	if _, err := os.Stat(c.location.socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket's folder is left behind: %v", err)
+	}
 }
 
 func TestEveryAccountCanRunIt(t *testing.T) {
@@ -436,6 +440,18 @@ func TestEveryAccountCanRunIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := startServer(t, program, dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)})
+		run(t, s.Cluster.AppURL, "select 1")
+		s.kill(t)
+		for _, file := range []string{"lock", "startup.log", "data/reeve.conf"} {
+			if err := os.Remove(filepath.Join(dir, file)); err != nil {
+				t.Error(err)
+			}
+		}
+		// Root takes it over as it is, and leaves it so that its owner can have it back.
+		c := start(t, dir)
+		run(t, c.AppURL, "select 1")
+		stop(t, c)
+		s = startServer(t, program, dir, &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)})
 		run(t, s.Cluster.AppURL, "select 1")
 
 		const nameless = 12345
