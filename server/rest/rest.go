@@ -75,24 +75,43 @@ type gate struct {
 	flood  *floodGuard
 }
 
-// Mount registers the operations of the contract on the application. Contract is openapi.yaml.
-func Mount(app *fiber.App, contract []byte, auth Authenticator, server StrictServerInterface, now func() time.Time) error {
-	doc, err := openapi3.NewLoader().LoadFromData(contract)
+// Config is what the API needs.
+type Config struct {
+	Contract []byte // openapi.yaml
+	Auth     Authenticator
+	Server   StrictServerInterface
+	Once     func(*fiber.Ctx, fiber.Handler) error // repeatable requests; nil: none are
+	Now      func() time.Time
+}
+
+// Mount registers the operations of the contract on the application.
+func Mount(app *fiber.App, c Config) error {
+	doc, err := ParseContract(c.Contract)
 	if err != nil {
-		return fmt.Errorf("reading the contract: %w", err)
+		return err
+	}
+	g := &gate{doc: doc, routes: newRoutes(doc, Permits), auth: c.Auth, flood: newFloodGuard(c.Now)}
+	for _, prefix := range []string{"/api", "/healthz", "/readyz"} {
+		app.Use(prefix, g.enter)
+	}
+	middlewares := []HandlerMiddlewareFunc{g.sameRoute}
+	if c.Once != nil {
+		middlewares = append(middlewares, c.Once)
+	}
+	RegisterHandlersWithOptions(app, NewStrictHandler(c.Server, nil), FiberServerOptions{HandlerMiddlewares: middlewares})
+	return nil
+}
+
+// ParseContract reads openapi.yaml.
+func ParseContract(text []byte) (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading the contract: %w", err)
 	}
 	if err := doc.Validate(context.Background()); err != nil {
-		return fmt.Errorf("checking the contract: %w", err)
+		return nil, fmt.Errorf("checking the contract: %w", err)
 	}
-	g := &gate{doc: doc, routes: newRoutes(doc, Permits), auth: auth, flood: newFloodGuard(now)}
-	app.Use("/api", g.enter)
-	app.Use("/healthz", g.enter)
-	app.Use("/readyz", g.enter)
-	RegisterHandlersWithOptions(app, NewStrictHandler(server, nil), FiberServerOptions{
-		HandlerMiddlewares: []HandlerMiddlewareFunc{g.sameRoute},
-	})
-	app.Use("/api", func(*fiber.Ctx) error { return errNoRoute })
-	return nil
+	return doc, nil
 }
 
 var errNoRoute = fault.New(fault.NotFound, "there is nothing at this address; the API is described at /api/v1/openapi.json")
