@@ -20,7 +20,7 @@ var ranks = []string{
 	"tenants",
 	"billing server/notify",
 	"server/auth server/fleet",
-	"server/policy server/schedule",
+	"server/policy server/schedule server/scripts",
 	"server/desk",
 	"server/tasks",
 	"server/alerts",
