@@ -42,6 +42,11 @@ type answer struct {
 // errAnswered undoes a request whose handler answered with an error by itself.
 var errAnswered = errors.New("answered with an error")
 
+// Once makes the middleware of Config.Once.
+func Once(db *tenantdb.DB, keeper *secrets.Keeper) HandlerMiddlewareFunc {
+	return (&idempotency{db: db, keeper: keeper}).once
+}
+
 // once is the middleware; it stands behind the gate, where actor and operation are known.
 func (i *idempotency) once(c *fiber.Ctx, next fiber.Handler) error {
 	op, _ := c.Locals(operationKey).(*operation)
