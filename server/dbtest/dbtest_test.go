@@ -75,7 +75,7 @@ func stop(t *testing.T, c *cluster) {
 
 func TestClustersOfSeveralProcessesAndOfBrokenOnes(t *testing.T) {
 	t.Parallel()
-	root, err := os.MkdirTemp("", "reeve-dbtest-self-")
+	root, err := os.MkdirTemp("/tmp", "reeve-dbtest-self-")
 	if err != nil {
 		t.Fatal(err)
 	}

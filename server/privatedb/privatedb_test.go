@@ -112,10 +112,10 @@ func (s *server) kill(t *testing.T) {
 	_ = s.cmd.Wait() // says that it was killed
 }
 
-// folder is a folder that the cluster's account can enter, unlike those of t.TempDir as root.
+// folder is a folder that every account can enter, unlike those of t.TempDir and of many a TMPDIR.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "reeve-privatedb-")
+	dir, err := os.MkdirTemp("/tmp", "reeve-privatedb-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ import (
 // is lost, and no connection has to be opened by hand.
 func TestTheDatabaseMayDieAndComeBack(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "reeve-outage-")
+	dir, err := os.MkdirTemp("/tmp", "reeve-outage-")
 	if err != nil {
 		t.Fatal(err)
 	}
