@@ -96,6 +96,37 @@ func TestASecondPersonDecides(t *testing.T) {
 	audited(t, h.db, acme.ID, "approval.approved")
 }
 
+func TestOnlyOneOfManyDecides(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	acme := addTenant(t, h.db, "Acme")
+	a := h.ask(t, dbtest.Staff(t, everything...), acme.ID, 0)
+	const n = 6
+	results := make(chan error, n)
+	for i := range n {
+		ctx := dbtest.Staff(t, everything...)
+		go func() {
+			if i%2 == 0 {
+				results <- second(h.Approve(ctx, a.ID, ""))
+			} else {
+				results <- second(h.Reject(ctx, a.ID, ""))
+			}
+		}()
+	}
+	decided := 0
+	for range n {
+		switch err := <-results; {
+		case err == nil:
+			decided++
+		case !errors.Is(err, tenants.ErrApprovalDecided):
+			t.Error(err)
+		}
+	}
+	if decided != 1 || len(h.told) != 1 {
+		t.Errorf("%d decided, %d told", decided, len(h.told))
+	}
+}
+
 func TestAnAPIKeyAsksForItsMaker(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)

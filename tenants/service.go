@@ -93,7 +93,7 @@ func (s *Service) Resume(ctx context.Context, id uuid.UUID, version int64, reaso
 	return s.move(ctx, id, Active, version, reason)
 }
 
-// Archive ends a tenant for good. It must have no devices left.
+// Archive ends a tenant for good. It must have no devices left; its enrolment tokens are revoked.
 func (s *Service) Archive(ctx context.Context, id uuid.UUID, version int64, reason string) (Tenant, error) {
 	return s.move(ctx, id, Archived, version, reason)
 }
@@ -114,8 +114,14 @@ func (s *Service) move(ctx context.Context, id uuid.UUID, to State, version int6
 		if to == Archived {
 			now := tenantdb.Now(tx)
 			t.ArchivedAt = &now
-			if err := noDevices(tx, t.ID); err != nil {
+			if err := closeDoor(tx, t.ID, nil); err != nil {
 				return t, err
+			}
+			if err := countInto(tx, []*Tenant{&t}); err != nil {
+				return t, err
+			}
+			if t.DeviceCount > 0 {
+				return t, ErrTenantInUse
 			}
 		}
 		t.State = to
@@ -186,7 +192,8 @@ func (s *Service) GetSite(ctx context.Context, id uuid.UUID) (site Site, err err
 	return site, err
 }
 
-// UpdateSite changes, archives or restores a site. One with devices in use cannot be archived.
+// UpdateSite changes, archives or restores a site. One with devices in use cannot be archived; its
+// enrolment tokens are revoked with it.
 func (s *Service) UpdateSite(ctx context.Context, id uuid.UUID, c SiteChange) (after Site, err error) {
 	if err := c.Validate(); err != nil {
 		return Site{}, err
@@ -195,6 +202,11 @@ func (s *Service) UpdateSite(ctx context.Context, id uuid.UUID, c SiteChange) (a
 		before, err := visibleSite(tx.Clauses(forUpdate), id, permSitesManage)
 		if err != nil {
 			return err
+		}
+		if c.Archived != nil && *c.Archived {
+			if err := closeDoor(tx, before.TenantID, &before.ID); err != nil {
+				return err
+			}
 		}
 		if err := fillSites(tx, []*Site{&before}); err != nil {
 			return err

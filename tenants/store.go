@@ -163,18 +163,16 @@ func countInto(tx *gorm.DB, page []*Tenant) error {
 	return nil
 }
 
-// noDevices refuses while a tenant has devices. The sites are locked first: a device that enrols at
-// this moment refers to its site and would have to wait.
-func noDevices(tx *gorm.DB, tenant uuid.UUID) error {
-	if err := tx.Exec("SELECT id FROM sites WHERE tenant_id = ? ORDER BY id FOR UPDATE", tenant).Error; err != nil {
-		return fmt.Errorf("locking sites: %w", err)
+// closeDoor revokes the enrolment tokens of a tenant, or of one of its sites. An enrolment takes its
+// token's row first: one that is under way is waited for, and counted after, and a later one finds its
+// token revoked. So nothing can join what is being archived.
+func closeDoor(tx *gorm.DB, tenant uuid.UUID, site *uuid.UUID) error {
+	q := tx.Table("enrolment_tokens").Where("tenant_id = ? AND revoked_at IS NULL", tenant)
+	if site != nil {
+		q = q.Where("site_id = ?", *site)
 	}
-	var n int64
-	if err := tx.Table("devices").Where("tenant_id = ? AND state <> 'retired'", tenant).Count(&n).Error; err != nil {
-		return fmt.Errorf("counting devices: %w", err)
-	}
-	if n > 0 {
-		return ErrTenantInUse
+	if err := q.Update("revoked_at", tenantdb.Now(tx)).Error; err != nil {
+		return fmt.Errorf("revoking enrolment tokens: %w", err)
 	}
 	return nil
 }

@@ -73,6 +73,16 @@ func retireDevices(t *testing.T, db *tenantdb.DB) {
 	}
 }
 
+func openTokens(t *testing.T, db *tenantdb.DB) (n int64) {
+	t.Helper()
+	if err := db.Tx(dbtest.System(t), func(tx *gorm.DB) error {
+		return tx.Table("enrolment_tokens").Where("revoked_at IS NULL").Count(&n).Error
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func audited(t *testing.T, db *tenantdb.DB, tenant uuid.UUID, action string) audit.Record {
 	t.Helper()
 	page, err := audit.List(dbtest.Staff(t, everything...), db, audit.Filter{TenantID: tenant, Action: action})
@@ -119,6 +129,9 @@ func TestTenantLife(t *testing.T) {
 	}
 	retireDevices(t, db)
 	acme = must[tenants.Tenant](t)(s.Archive(ctx, acme.ID, 4, "left us"))
+	if n := openTokens(t, db); n != 0 {
+		t.Errorf("%d enrolment tokens still work", n)
+	}
 	for name, err := range map[string]error{
 		"resume": second(s.Resume(ctx, acme.ID, 5, "")),
 		"update": second(s.Update(ctx, acme.ID, tenants.TenantChange{Version: 5, Notes: ptr("x")})),
@@ -240,8 +253,14 @@ func TestSites(t *testing.T) {
 	if _, err := s.UpdateSite(ctx, site.ID, tenants.SiteChange{Version: 3, Archived: ptr(true)}); !errors.Is(err, tenants.ErrSiteInUse) {
 		t.Errorf("archived with a device: %v", err)
 	}
+	if n := openTokens(t, db); n != 1 {
+		t.Errorf("a refused archiving revoked a token: %d left", n)
+	}
 	retireDevices(t, db)
 	site = must[tenants.Site](t)(s.UpdateSite(ctx, site.ID, tenants.SiteChange{Version: 3, Archived: ptr(true)}))
+	if n := openTokens(t, db); n != 0 {
+		t.Errorf("%d enrolment tokens still work", n)
+	}
 	if _, err := s.UpdateSite(ctx, site.ID, tenants.SiteChange{Version: 4, Notes: ptr("x")}); !errors.Is(err, tenants.ErrSiteArchived) {
 		t.Errorf("changed while archived: %v", err)
 	}
@@ -255,6 +274,33 @@ func TestSites(t *testing.T) {
 	}
 	audited(t, db, acme.ID, "site.archived")
 	audited(t, db, acme.ID, "site.restored")
+}
+
+func TestNothingJoinsWhatIsBeingArchived(t *testing.T) {
+	t.Parallel()
+	db, ctx := dbtest.New(t), dbtest.Staff(t, everything...)
+	s := tenants.NewService(db)
+	acme := addTenant(t, db, "Acme")
+	site := addSite(t, db, acme.ID, "Berlin")
+	addDevice(t, db, site) // makes a token, too
+	retireDevices(t, db)
+	// An enrolment has taken its token and not committed yet.
+	archived := make(chan error, 1)
+	if err := db.Tx(dbtest.System(t), func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE enrolment_tokens SET uses = 1").Error; err != nil {
+			return err
+		}
+		go func() {
+			_, err := s.Archive(ctx, acme.ID, 1, "")
+			archived <- err
+		}()
+		return tx.Exec("UPDATE devices SET state = 'active', retired_at = NULL").Error
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-archived; !errors.Is(err, tenants.ErrTenantInUse) {
+		t.Errorf("archived over an enrolment under way: %v", err)
+	}
 }
 
 func TestOtherTenantsAreOutOfReach(t *testing.T) {
