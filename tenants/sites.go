@@ -25,6 +25,7 @@ type Site struct {
 	TenantName  string `gorm:"-" audit:"-"`
 	TenantZone  string `gorm:"-" audit:"-"`
 	DeviceCount int64  `gorm:"-" audit:"-"` // devices not retired
+	tenantState State
 }
 
 // EffectiveZone is the zone that holds at the site.
@@ -88,6 +89,9 @@ func (c SiteChange) Validate() error {
 
 // apply decides what the site becomes. An archived site changes only by being restored.
 func (c SiteChange) apply(s Site, devices int64, now time.Time) (Site, error) {
+	if s.tenantState == Archived {
+		return s, ErrTenantArchived
+	}
 	restoring := c.Archived != nil && !*c.Archived
 	if s.ArchivedAt != nil && !restoring {
 		return s, ErrSiteArchived

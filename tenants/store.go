@@ -266,7 +266,7 @@ func fillSites(tx *gorm.DB, page []*Site) error {
 	}
 	for _, s := range page {
 		if i := slices.IndexFunc(owners, func(t Tenant) bool { return t.ID == s.TenantID }); i >= 0 {
-			s.TenantName, s.TenantZone = owners[i].Name, owners[i].Zone
+			s.TenantName, s.TenantZone, s.tenantState = owners[i].Name, owners[i].Zone, owners[i].State
 		}
 		for _, c := range counts {
 			if c.SiteID == s.ID {

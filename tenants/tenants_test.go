@@ -136,6 +136,7 @@ func TestTenantLife(t *testing.T) {
 		"resume": second(s.Resume(ctx, acme.ID, 5, "")),
 		"update": second(s.Update(ctx, acme.ID, tenants.TenantChange{Version: 5, Notes: ptr("x")})),
 		"site":   second(s.CreateSite(ctx, tenants.NewSite{TenantID: acme.ID, Name: "New"})),
+		"change": second(s.UpdateSite(ctx, site.ID, tenants.SiteChange{Version: 1, Notes: ptr("x")})),
 	} {
 		if !errors.Is(err, tenants.ErrTenantArchived) {
 			t.Errorf("%s of an archived tenant: %v", name, err)

@@ -1,0 +1,4 @@
+package tenants
+
+// SlugOf is slugOf, for the fuzz target.
+var SlugOf = slugOf
