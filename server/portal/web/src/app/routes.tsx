@@ -6,6 +6,15 @@ import { Broken, NotFound } from './Broken';
 const page = (path: string, load: () => Promise<{ Component: React.ComponentType }>): RouteObject => ({ path, lazy: load, errorElement: <Broken /> });
 
 const pages: RouteObject[] = [
+  page('/', () => import('../pages/dashboard/DashboardPage')),
+  page('/schedules', () => import('../pages/schedules/SchedulesPage')),
+  page('/schedules/new', () => import('../pages/schedules/ScheduleEditPage')),
+  page('/schedules/:id', () => import('../pages/schedules/SchedulePage')),
+  page('/schedules/:id/edit', () => import('../pages/schedules/ScheduleEditPage')),
+  page('/scripts', () => import('../pages/scripts/ScriptsPage')),
+  page('/scripts/new', () => import('../pages/scripts/ScriptEditPage')),
+  page('/scripts/:id', () => import('../pages/scripts/ScriptPage')),
+  page('/scripts/:id/edit', () => import('../pages/scripts/ScriptEditPage')),
   page('/devices', () => import('../pages/devices/DevicesPage')),
   page('/devices/:id', () => import('../pages/devices/DevicePage')),
   page('/jobs', () => import('../pages/jobs/JobsPage')),

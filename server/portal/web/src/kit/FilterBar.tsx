@@ -34,7 +34,7 @@ export function FilterBar({ search, searchLabel = t('kit.search'), fields = [], 
     <Select
       key={field.key}
       size="xs"
-      w={phone ? '100%' : 148}
+      w={phone ? '100%' : 134}
       aria-label={field.label}
       placeholder={field.label}
       data={field.options}
@@ -99,7 +99,7 @@ function SearchBox({ name, label, grow }: { name: string; label: string; grow: b
     <TextInput
       size="xs"
       type="search"
-      w={grow ? undefined : 230}
+      w={grow ? undefined : 215}
       flex={grow ? 1 : undefined}
       leftSection={<IconSearch size={14} />}
       aria-label={label}

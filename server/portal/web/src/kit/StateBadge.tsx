@@ -2,18 +2,20 @@ import { Badge, Group, Text, Tooltip } from '@mantine/core';
 import { label } from '../messages/t';
 import classes from './StateBadge.module.css';
 
-// One colour means one thing everywhere: green works, yellow waits for somebody, red needs help.
-const COLOURS: Record<string, string> = {
-  active: 'teal', online: 'teal', succeeded: 'teal', approved: 'teal', finished: 'teal', enabled: 'teal', intact: 'teal',
-  running: 'blue', leased: 'blue', canary: 'blue', cancelling: 'blue',
-  pending: 'yellow', waiting_approval: 'yellow', overdue: 'yellow', suspended: 'yellow', invited: 'yellow', parked: 'yellow',
-  failed: 'red', timed_out: 'red', quarantined: 'red', rejected: 'red', stopped: 'red',
+// One tone means one thing everywhere.
+const TONES: Record<string, string[]> = {
+  good: ['active', 'online', 'succeeded', 'approved', 'finished', 'enabled', 'intact'],
+  busy: ['running', 'leased', 'canary', 'cancelling'],
+  waits: ['pending', 'waiting_approval', 'overdue', 'suspended', 'invited', 'parked'],
+  bad: ['failed', 'timed_out', 'quarantined', 'rejected', 'stopped'],
 };
+
+const toneOf = (state: string) => Object.keys(TONES).find((tone) => TONES[tone]?.includes(state)) ?? 'quiet';
 
 /** A state as a coloured word; the word carries the meaning, the colour only helps. */
 export function StateBadge({ state, hint }: { state: string; hint?: string | undefined }) {
   const badge = (
-    <Badge color={COLOURS[state] ?? 'gray'} className={classes.badge}>
+    <Badge className={classes.badge ?? ''} data-tone={toneOf(state)}>
       {label('states', state)}
     </Badge>
   );

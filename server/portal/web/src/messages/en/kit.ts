@@ -16,6 +16,7 @@ export const kit = {
     create: 'Create',
     days: 'days',
     delete: 'Delete',
+    difference: 'Difference',
     edit: 'Edit',
     field: 'Field',
     filters: 'Filters',

@@ -32,13 +32,13 @@ export function deviceColumns(withTenant: boolean): Columns<Device> {
         </Link>
       ),
     },
-    { id: 'presence', header: t('devices.presence'), meta: { width: 132, phone: true }, cell: ({ row }) => <Condition device={row.original} /> },
-    ...(withTenant ? ([{ id: 'tenant', header: t('fields.tenant'), meta: { width: 180 }, cell: ({ row }) => row.original.tenant_name }] satisfies Columns<Device>) : []),
-    { id: 'site', header: t('fields.site'), meta: { width: 140 }, cell: ({ row }) => row.original.site_name },
+    { id: 'presence', header: t('devices.presence'), meta: { width: 120, phone: true }, cell: ({ row }) => <Condition device={row.original} /> },
+    ...(withTenant ? ([{ id: 'tenant', header: t('fields.tenant'), meta: { width: 160 }, cell: ({ row }) => row.original.tenant_name }] satisfies Columns<Device>) : []),
+    { id: 'site', header: t('fields.site'), meta: { width: 122 }, cell: ({ row }) => row.original.site_name },
     {
       id: 'os',
       header: t('devices.os'),
-      meta: { width: 220, sort: 'os_name' },
+      meta: { width: 205, sort: 'os_name' },
       cell: ({ row: { original: device } }) => (
         <Group gap={7} wrap="nowrap">
           <OsIcon family={device.os_family} />
@@ -54,7 +54,7 @@ export function deviceColumns(withTenant: boolean): Columns<Device> {
     {
       id: 'tags',
       header: t('fields.tags'),
-      meta: { width: 170 },
+      meta: { width: 145 },
       cell: ({ row }) => (
         <Group gap={4} wrap="nowrap">
           {row.original.tags.map((tag) => (
@@ -65,8 +65,8 @@ export function deviceColumns(withTenant: boolean): Columns<Device> {
         </Group>
       ),
     },
-    { id: 'address', header: t('devices.address'), meta: { width: 130 }, cell: ({ row }) => <span className="mono">{plain(row.original.addresses[0] ?? '')}</span> },
-    { id: 'seen', header: t('devices.seen'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.last_seen_at} /> },
+    { id: 'address', header: t('devices.address'), meta: { width: 118 }, cell: ({ row }) => <span className="mono">{plain(row.original.addresses[0] ?? '')}</span> },
+    { id: 'seen', header: t('devices.seen'), meta: { width: 110 }, cell: ({ row }) => <TimeAgo at={row.original.last_seen_at} /> },
     { id: 'kind', header: t('devices.kind'), meta: { width: 130, optional: true }, cell: ({ row }) => label('deviceKinds', row.original.kind) },
     { id: 'model', header: t('devices.model'), meta: { width: 200, optional: true }, cell: ({ row }) => plain([row.original.manufacturer, row.original.model].filter(Boolean).join(' ')) },
     { id: 'serial', header: t('devices.serial'), meta: { width: 140, optional: true }, cell: ({ row }) => <span className="mono">{plain(row.original.serial ?? '')}</span> },
