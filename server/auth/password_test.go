@@ -84,31 +84,31 @@ func TestHasherCapsConcurrency(t *testing.T) {
 }
 
 func TestCheckPassword(t *testing.T) {
-	staff := PasswordOwner{Email: "martha.quint@northwind-it.example", Name: "Martha Quint", Staff: true}
-	customer := PasswordOwner{Email: "joe@harbour.example", Name: "Joe Field"}
+	usual := PasswordOwner{Email: "martha.quint@northwind-it.example", Name: "Martha Quint"}
+	strict := PasswordOwner{Email: "joe@harbour.example", Name: "Joe Field", MinLength: 16}
 	for _, c := range []struct {
 		password string
 		owner    PasswordOwner
 		ok       bool
 	}{
-		{"violet harbour 91", staff, true},
-		{"n8#kfPq2vLx!", staff, true},
-		{"n8#kfPq2vLx", staff, false}, // 11 characters
-		{"n8#kfPq2vL", customer, true},
-		{"n8#kfPq2v", customer, false},
-		{"P@ssw0rd2024!!", staff, false},
-		{"Password1Password1", staff, false},
-		{"correct-horse-battery-staple", staff, false},
-		{"aaaaaaaaaaaaaa", staff, false},
-		{"abababababab", staff, false},
-		{"123456789012", staff, false},
-		{"qwertyuiopasdf", staff, false},
-		{"zyxwvutsrqponm", staff, false},
-		{"likes Martha very much", staff, false},
-		{"the northwind-it crew", staff, false},
-		{"QUINT and others 77", staff, false},
-		{"\xff\xfe aaaa bbbb cccc", staff, false},
-		{strings.Repeat("abcdefgh1", 200), staff, false},
+		{"violet harbour 91", usual, true},
+		{"n8#kfPq2vLx!", usual, true},
+		{"n8#kfPq2vLx", usual, false}, // 11 characters
+		{"n8#kfPq2vLx!7Rw", strict, false},
+		{"n8#kfPq2vLx!7Rwz", strict, true},
+		{"P@ssw0rd2024!!", usual, false},
+		{"Password1Password1", usual, false},
+		{"correct-horse-battery-staple", usual, false},
+		{"aaaaaaaaaaaaaa", usual, false},
+		{"abababababab", usual, false},
+		{"123456789012", usual, false},
+		{"qwertyuiopasdf", usual, false},
+		{"zyxwvutsrqponm", usual, false},
+		{"likes Martha very much", usual, false},
+		{"the northwind-it crew", usual, false},
+		{"QUINT and others 77", usual, false},
+		{"\xff\xfe aaaa bbbb cccc", usual, false},
+		{strings.Repeat("abcdefgh1", 200), usual, false},
 	} {
 		err := CheckPassword("/password", c.password, c.owner)
 		if (err == nil) != c.ok {

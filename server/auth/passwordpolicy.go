@@ -14,26 +14,20 @@ var commonPasswordsText string
 
 var commonPasswords = readCommonPasswords(commonPasswordsText)
 
-// Shortest passwords by who the user is: staff reach many customers.
-const (
-	minStaffPassword    = 12
-	minCustomerPassword = 10
-)
+// minPassword is the shortest password there is; the security settings may ask for more.
+const minPassword = 12
 
 // PasswordOwner is what the policy must know about the person who chooses a password.
 type PasswordOwner struct {
-	Email string
-	Name  string
-	Staff bool
+	Email     string
+	Name      string
+	MinLength int
 }
 
 // CheckPassword refuses a password that is short, common, or made of what others know about its owner.
 // It asks for no character classes: they make passwords worse. field is the pointer of the input.
 func CheckPassword(field, password string, owner PasswordOwner) error {
-	shortest := minCustomerPassword
-	if owner.Staff {
-		shortest = minStaffPassword
-	}
+	shortest := max(minPassword, owner.MinLength)
 	var faults fault.Fields
 	faults.Check(utf8.ValidString(password), field, "must be text")
 	faults.Check(utf8.RuneCountInString(password) >= shortest, field, "must have at least %d characters", shortest)

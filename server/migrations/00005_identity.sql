@@ -160,6 +160,7 @@ CREATE TABLE api_keys (
     expires_at        timestamptz NOT NULL,
     last_used_at      timestamptz,
     last_used_address text,
+    seen_networks     jsonb       NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(seen_networks) = 'array'),
     revoked_at        timestamptz,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id)
