@@ -287,8 +287,18 @@ type Progress struct {
 	SectionsDigest string
 }
 
-// RememberTx writes the progress of devices whose presence rows the transaction holds.
-func RememberTx(tx *gorm.DB, list []Progress) error {
+// RememberEventsTx notes up to which number events are stored, for devices whose presence rows the
+// transaction holds.
+func RememberEventsTx(tx *gorm.DB, list []Progress) error {
+	return rememberTx(tx, list, "events_through = greatest(p.events_through, u.events)")
+}
+
+// RememberSectionsTx notes reports of sections that left nothing to want.
+func RememberSectionsTx(tx *gorm.DB, list []Progress) error {
+	return rememberTx(tx, list, "sections_digest = u.digest")
+}
+
+func rememberTx(tx *gorm.DB, list []Progress, set string) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -299,7 +309,7 @@ func RememberTx(tx *gorm.DB, list []Progress) error {
 		tenants, devices = append(tenants, p.TenantID), append(devices, p.DeviceID)
 		events, digests = append(events, p.EventsThrough), append(digests, p.SectionsDigest)
 	}
-	return tx.Exec(`update device_presence p set events_through = greatest(p.events_through, u.events), sections_digest = u.digest
+	return tx.Exec("update device_presence p set "+set+`
 		from unnest(?::uuid[], ?::uuid[], ?::int8[], ?::text[]) as u (tenant_id, device_id, events, digest)
 		where p.tenant_id = u.tenant_id and p.device_id = u.device_id`, tenants, devices, events, digests).Error
 }
