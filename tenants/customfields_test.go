@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -231,7 +232,7 @@ func TestEqualNumbersAreEqualTexts(t *testing.T) {
 			t.Fatalf("%s → %s → %s, %v", text, plain, again, err)
 		}
 	})
-	for in, want := range map[any]string{-0.0: "0", json.Number("-0.00"): "0", json.Number("007"): "7", 1e20: "100000000000000000000", 0.1: "0.1", 3: "3"} {
+	for in, want := range map[any]string{math.Copysign(0, -1): "0", json.Number("-0.00"): "0", json.Number("007"): "7", 1e20: "100000000000000000000", 0.1: "0.1", 3: "3"} {
 		if got, _, err := f.Canonical(in); err != nil || got != want {
 			t.Errorf("%v → %q, %v", in, got, err)
 		}

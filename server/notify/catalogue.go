@@ -12,7 +12,7 @@ import (
 // Template names a message of the catalogue.
 type Template string
 
-// The messages. Their data:
+// The messages with the data that each needs. {provider} and {support} are filled in for all.
 const (
 	PasswordReset Template = "password_reset" // name, link, expires
 	Invitation    Template = "invitation"     // name, link, expires, inviter
@@ -23,9 +23,6 @@ const (
 // text is a message in one language. Placeholders like {name} are replaced and nothing else happens:
 // there is no logic in it that data could reach.
 type text struct{ subject, body string }
-
-// filledIn are placeholders that every message may use and no caller gives.
-var filledIn = []string{"provider", "support"}
 
 // locales are the languages of the catalogue; the first serves whoever speaks none of them.
 var locales = []language.Tag{language.English, language.German}

@@ -26,7 +26,6 @@ type received struct {
 	user     string // who signed in
 	tls      bool
 	message  *mail.Message
-	body     string
 	raw      string
 }
 
