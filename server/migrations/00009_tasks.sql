@@ -65,6 +65,8 @@ CREATE TABLE jobs (
     weight               smallint    NOT NULL, -- its order of magnitude: small jobs go first
     stop_failure_percent integer     NOT NULL DEFAULT 0,
     run_seconds          integer     NOT NULL, -- how long one task may run
+    jitter_seconds       integer     NOT NULL DEFAULT 0, -- over which its devices start, each at its own place
+    open_ranges          tstzmultirange, -- times in which tasks may start; null: any
     expires_seconds      integer     NOT NULL,
     created_by           uuid,
     created_by_name      text        NOT NULL,
@@ -117,6 +119,7 @@ CREATE TABLE tasks (
     signature            bytea       NOT NULL,
     not_before           timestamptz NOT NULL,
     expires_at           timestamptz NOT NULL,
+    open_ranges          tstzmultirange, -- of the job
     after_task_id        uuid,
     attempts             integer     NOT NULL DEFAULT 0,
     created_at           timestamptz NOT NULL DEFAULT now(),

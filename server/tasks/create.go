@@ -140,6 +140,28 @@ func (s *Service) PreviewJob(ctx context.Context, n NewJob) (v Preview, err erro
 	return v, err
 }
 
+// Collect orders a fresh inventory of a device. It changes nothing there, so whoever manages the device
+// may do it.
+func (s *Service) Collect(ctx context.Context, device uuid.UUID) (t Task, err error) {
+	j, err := s.CreateJob(ctx, NewJob{Kind: wire.KindInventory, Targets: fleet.Selector{DeviceIDs: []uuid.UUID{device}},
+		Payload: []byte("{}"), Origin: Inventory, Cleared: true, OverrideBlackout: true, Reason: "reading only", permission: permManageDevices})
+	if err != nil {
+		return Task{}, err
+	}
+	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
+		var rows []taskView
+		if err := taskViews(tx).Where("t.job_id = ?", j.ID).Scan(&rows).Error; err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return ErrNoDevices
+		}
+		t = rows[0].task()
+		return nil
+	})
+	return t, err
+}
+
 // plan checks everything and decides; it refuses what may not start.
 func (s *Service) plan(ctx context.Context, tx *gorm.DB, n NewJob) (plan, error) {
 	p, err := s.prepare(ctx, tx, n)
@@ -176,6 +198,7 @@ func (s *Service) planWork(ctx context.Context, tx *gorm.DB, n NewJob, kind Kind
 	if len(w.body) > wire.MaxPayloadBytes-maxHead {
 		return plan{}, fault.InvalidField("/payload", "the payload is too large once encoded")
 	}
+	w.jitter = n.Jitter
 	p := plan{kind: kind, work: w, request: n, targets: n.Devices}
 	var err error
 	if n.Devices == nil {
@@ -184,7 +207,7 @@ func (s *Service) planWork(ctx context.Context, tx *gorm.DB, n NewJob, kind Kind
 		}
 	}
 	p.reach = reachOf(p.targets)
-	if err := mayReach(tx, p.reach); err != nil {
+	if err := mayReach(tx, p.reach, orElse(n.permission, permRun)); err != nil {
 		return p, err
 	}
 	start := later(n.NotBefore, tenantdb.Now(tx))
@@ -207,11 +230,11 @@ func (s *Service) planWork(ctx context.Context, tx *gorm.DB, n NewJob, kind Kind
 const maxHead = 1024
 
 // mayReach refuses a job that touches a tenant where the actor may not run any.
-func mayReach(tx *gorm.DB, r reach) error {
+func mayReach(tx *gorm.DB, r reach, permission string) error {
 	who := tenantdb.ScopeOf(tx)
 	var denied []uuid.UUID
 	for _, id := range r.tenants() {
-		if !who.May(permRun, id) {
+		if !who.May(permission, id) {
 			denied = append(denied, id)
 		}
 	}
@@ -336,4 +359,11 @@ func cut(s string, runes int) string {
 		return s
 	}
 	return string([]rune(s)[:runes-1]) + "…"
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -37,6 +38,7 @@ type work struct {
 	platforms  []string
 	title      string
 	runSeconds int // how long one task may run
+	jitter     time.Duration
 }
 
 // builtin are the kinds this server knows.

@@ -3,6 +3,7 @@ package tasks
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -83,6 +84,7 @@ func (s *Service) leaseRows(tx *gorm.DB, devices []uuid.UUID) (rows []leaseRow, 
 				ORDER BY CASE WHEN t.created_at < now() - ? * interval '1 second' THEN 0 ELSE t.weight END, t.id) AS place
 			FROM served d JOIN tasks t ON t.tenant_id = d.tenant_id AND t.device_id = d.id
 			WHERE t.state = 'queued' AND t.not_before <= now() AND t.expires_at > now()
+				AND (t.open_ranges IS NULL OR t.open_ranges @> now())
 				AND (t.after_task_id IS NULL OR exists (SELECT FROM tasks b
 					WHERE b.tenant_id = t.tenant_id AND b.id = t.after_task_id AND b.state = 'succeeded'))
 				AND (t.kind = ANY (?) OR NOT exists (SELECT FROM tasks b
@@ -138,19 +140,92 @@ func jobBodies(tx *gorm.DB, rows []leaseRow) (map[uuid.UUID][]byte, error) {
 	return bodies, nil
 }
 
-// CancelsTx names the tasks that devices shall stop. A device answers with an update, also when it does
-// not know the task.
-func (s *Service) CancelsTx(tx *gorm.DB, devices []uuid.UUID) (map[uuid.UUID][]uuid.UUID, error) {
-	var rows []struct{ ID, DeviceID uuid.UUID }
-	err := tx.Raw(`SELECT id, device_id FROM tasks WHERE device_id = ANY (?) AND state = 'cancelling' ORDER BY id`, array[uuid.UUID](devices)).Scan(&rows).Error
+// Asking is a device that asks for work.
+type Asking struct {
+	DeviceID uuid.UUID
+	Ready    bool // wants tasks; otherwise it only hears what to stop
+	// Running are the tasks it says to be at, those whose last update waits on it among them.
+	Running []uuid.UUID
+}
+
+// Work is what a device is given.
+type Work struct {
+	Leases []Lease
+	Cancel []uuid.UUID // to stop; the device answers with an update, also when it does not know the task
+	More   bool        // there is more for it at once
+}
+
+// WorkTx gives devices what they are to do and to stop, and compares what they say to be at with what
+// the server believes. It comes after ApplyUpdatesTx of the same messages, and needs the system's reach.
+// Devices for which nothing is open, which is most of them, cost one statement together.
+func (s *Service) WorkTx(ctx context.Context, tx *gorm.DB, asking []Asking) (map[uuid.UUID]Work, error) {
+	devices, ready, running := []uuid.UUID{}, []uuid.UUID{}, map[uuid.UUID][]uuid.UUID{}
+	for _, a := range asking {
+		devices = append(devices, a.DeviceID)
+	}
+	open, err := s.openWork(tx, devices)
+	if err != nil || len(open) == 0 {
+		return nil, err
+	}
+	work := map[uuid.UUID]Work{}
+	for _, a := range asking {
+		o := open[a.DeviceID]
+		if o.Lost || o.Short && len(a.Running) > 0 {
+			running[a.DeviceID] = a.Running
+		}
+		if a.Ready && (o.Due > 0 || o.Again) {
+			ready = append(ready, a.DeviceID)
+		}
+		if cancel := o.cancel(); len(cancel) > 0 || o.Due > parallelTasks {
+			work[a.DeviceID] = Work{Cancel: cancel, More: a.Ready && o.Due > parallelTasks}
+		}
+	}
+	if err := s.ReconcileTx(ctx, tx, running); err != nil {
+		return nil, err
+	}
+	leases, err := s.LeaseTx(tx, ready)
+	for device, list := range leases {
+		w := work[device]
+		w.Leases = list
+		work[device] = w
+	}
+	return work, err
+}
+
+// openRow sums up what is open on a device.
+type openRow struct {
+	DeviceID uuid.UUID
+	Due      int    // queued tasks of parallel kinds, and one more when there is any other
+	Again    bool   // a leased task may be sent again
+	Short    bool   // a lease could be extended
+	Lost     bool   // a task was running and has not been heard of for long
+	Cancels  []byte // as JSON; null for none
+}
+
+func (o openRow) cancel() (ids []uuid.UUID) {
+	_ = json.Unmarshal(o.Cancels, &ids) // null and nothing are none
+	return ids
+}
+
+func (s *Service) openWork(tx *gorm.DB, devices []uuid.UUID) (map[uuid.UUID]openRow, error) {
+	var rows []openRow
+	err := tx.Raw(`SELECT device_id,
+			count(*) FILTER (WHERE state = 'queued' AND kind = ANY (?) AND not_before <= now())
+				+ least(1, count(*) FILTER (WHERE state = 'queued' AND kind <> ALL (?) AND not_before <= now())) AS due,
+			coalesce(bool_or(state = 'leased' AND leased_at <= now() - ? * interval '1 second'), false) AS again,
+			coalesce(bool_or(state <> 'queued' AND lease_until < now() + ? * interval '1 second'), false) AS short,
+			coalesce(bool_or(state IN ('running', 'cancelling') AND lease_until < now()), false) AS lost,
+			to_json(array_agg(id ORDER BY id) FILTER (WHERE state = 'cancelling')) AS cancels
+		FROM tasks WHERE device_id = ANY (?) AND state IN ('queued', 'leased', 'running', 'cancelling') GROUP BY device_id`,
+		s.parallelKinds(), s.parallelKinds(), redeliverAfter.Seconds(), (runningFor / 2).Seconds(), array[uuid.UUID](devices)).Scan(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("finding cancelled tasks: %w", err)
+		return nil, fmt.Errorf("finding what is open: %w", err)
 	}
-	cancels := map[uuid.UUID][]uuid.UUID{}
+	open := make(map[uuid.UUID]openRow, len(rows))
 	for _, r := range rows {
-		cancels[r.DeviceID] = append(cancels[r.DeviceID], r.ID)
+		open[r.DeviceID] = r
 	}
-	return cancels, nil
+	return open, nil
 }
 
 // ReconcileTx compares what devices say is running on them with what the server believes. What they

@@ -18,6 +18,7 @@ import (
 
 	"reeve/api/wire"
 	"reeve/server/fleet"
+	"reeve/server/schedule"
 	"reeve/tenants/tenantdb"
 )
 
@@ -29,6 +30,7 @@ const insertChunk = 10_000
 type signed struct {
 	id        uuid.UUID
 	target    fleet.Target
+	notBefore time.Time
 	head      []byte
 	signature []byte
 }
@@ -76,6 +78,9 @@ func signAll(ctx context.Context, j Job, w work, now time.Time, targets []fleet.
 		}
 		all[i] = signed{id: id, target: t}
 	}
+	if len(all) == 0 {
+		return nil, nil
+	}
 	workers := runtime.GOMAXPROCS(0)
 	g, ctx := errgroup.WithContext(ctx)
 	for part := range slices.Chunk(all, (len(all)+workers-1)/workers) {
@@ -97,8 +102,12 @@ func signAll(ctx context.Context, j Job, w work, now time.Time, targets []fleet.
 var errBodyNotLast = errors.New("tasks: the body does not stand at the end of the envelope")
 
 func (t *signed) sign(j Job, w work, now time.Time, kid string, key ed25519.PrivateKey) error {
+	t.notBefore = j.NotBefore
+	if j.ScheduleID != nil {
+		t.notBefore = t.notBefore.Add(schedule.Jitter(*j.ScheduleID, t.target.DeviceID, w.jitter))
+	}
 	e, err := wire.Sign(wire.Payload{ID: t.id, DeviceID: t.target.DeviceID, TenantID: t.target.TenantID, Kind: j.Kind, IssuedAt: now,
-		NotBefore: j.NotBefore, ExpiresAt: j.ExpiresAt, RunAs: w.runAs, Body: w.body}, kid, key)
+		NotBefore: t.notBefore, ExpiresAt: j.ExpiresAt, RunAs: w.runAs, Body: w.body}, kid, key)
 	if err != nil {
 		return fmt.Errorf("signing a task: %w", err)
 	}
@@ -117,19 +126,20 @@ func envelopeEnd(body []byte) []byte { return append(slices.Clone(body), '}') }
 func insertTasks(tx *gorm.DB, j Job, w work, kid string, all []signed) (int, error) {
 	ids, tenantIDs, devices := make(array[uuid.UUID], len(all)), make(array[uuid.UUID], len(all)), make(array[uuid.UUID], len(all))
 	heads, signatures := make(array[[]byte], len(all)), make(array[[]byte], len(all))
+	starts := make(array[time.Time], len(all))
 	for i, t := range all {
 		ids[i], tenantIDs[i], devices[i] = t.id, t.target.TenantID, t.target.DeviceID
-		heads[i], signatures[i] = t.head, t.signature
+		heads[i], signatures[i], starts[i] = t.head, t.signature, t.notBefore
 	}
 	done := tx.Exec(`INSERT INTO tasks (tenant_id, id, job_id, job_tenant_id, device_id, kind, state, reason, finished_at, weight,
-			head, kid, signature, not_before, expires_at)
+			head, kid, signature, not_before, expires_at, open_ranges)
 		SELECT u.tenant_id, u.id, ?, ?, u.device_id, ?, CASE WHEN p.fits THEN 'queued' ELSE 'skipped' END,
 			CASE WHEN p.fits THEN '' ELSE 'the script is not for ' || d.os_family END, CASE WHEN p.fits THEN NULL ELSE now() END,
-			?, u.head, ?, u.signature, ?, ?
-		FROM unnest(?::uuid[], ?::uuid[], ?::uuid[], ?::bytea[], ?::bytea[]) AS u (tenant_id, id, device_id, head, signature)
+			?, u.head, ?, u.signature, u.not_before, ?, (SELECT open_ranges FROM jobs WHERE tenant_id = ? AND id = ?)
+		FROM unnest(?::uuid[], ?::uuid[], ?::uuid[], ?::bytea[], ?::bytea[], ?::timestamptz[]) AS u (tenant_id, id, device_id, head, signature, not_before)
 			JOIN devices d ON d.tenant_id = u.tenant_id AND d.id = u.device_id
 			CROSS JOIN LATERAL (SELECT cardinality(?::text[]) = 0 OR d.os_family = ANY (?::text[]) AS fits) p`,
-		j.ID, j.TenantID, j.Kind, weigh(j.TasksTotal), kid, j.NotBefore, j.ExpiresAt, tenantIDs, ids, devices, heads, signatures,
+		j.ID, j.TenantID, j.Kind, weigh(j.TasksTotal), kid, j.ExpiresAt, j.TenantID, j.ID, tenantIDs, ids, devices, heads, signatures, starts,
 		platforms(w), platforms(w))
 	if done.Error != nil {
 		return 0, fmt.Errorf("making tasks: %w", done.Error)

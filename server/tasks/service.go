@@ -20,6 +20,8 @@ const (
 	permRead   = "jobs.read"
 	permRun    = "jobs.run"
 	permCancel = "jobs.cancel"
+
+	permManageDevices = "devices.manage" // enough to read an inventory anew
 )
 
 // OutcomeFunc is told which tasks of its kind came to an end, in the transaction that ends them. It must

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"reeve/server/fleet"
+	"reeve/tenants/calendar"
 	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
@@ -34,15 +35,29 @@ func insertJob(tx *gorm.DB, j Job, p plan) error {
 	}
 	err = tx.Exec(`INSERT INTO jobs (tenant_id, id, name, kind, state, state_reason, targets, payload, body, run_as, platforms, origin,
 			schedule_id, retry_of, tenant_ids, tasks_total, weight, stop_failure_percent, run_seconds, expires_seconds, created_by,
-			created_by_name, not_before, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb, ?, ?, ?::text[], ?, ?, ?, ?::uuid[], ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			created_by_name, not_before, expires_at, jitter_seconds, open_ranges)
+		VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb, ?, ?, ?::text[], ?, ?, ?, ?::uuid[], ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?::tstzmultirange)`,
 		j.TenantID, j.ID, j.Name, j.Kind, j.State, j.StateReason, string(targets), string(p.work.shown), []byte(p.work.body), p.work.runAs,
 		platforms(p.work), j.Origin, j.ScheduleID, j.RetryOf, array[uuid.UUID](j.TenantIDs), j.TasksTotal, weigh(j.TasksTotal),
-		p.brake.stopFailure, p.work.runSeconds, int(p.request.life()/time.Second), by, j.CreatedBy, j.NotBefore, j.ExpiresAt).Error
+		p.brake.stopFailure, p.work.runSeconds, int(p.request.life()/time.Second), by, j.CreatedBy, j.NotBefore, j.ExpiresAt,
+		int(p.work.jitter/time.Second), openRanges(p.request.Open)).Error
 	if err != nil {
 		return fmt.Errorf("storing a job: %w", err)
 	}
 	return nil
+}
+
+// openRanges writes periods as PostgreSQL does; nil is any time.
+func openRanges(periods []calendar.Period) *string {
+	if len(periods) == 0 {
+		return nil
+	}
+	ranges := make([]string, len(periods))
+	for i, p := range periods {
+		ranges[i] = "[" + p.Start.UTC().Format(time.RFC3339Nano) + "," + p.End.UTC().Format(time.RFC3339Nano) + ")"
+	}
+	text := "{" + strings.Join(ranges, ",") + "}"
+	return &text
 }
 
 // The waves of a job whose tasks are not made at once.
@@ -106,6 +121,7 @@ type jobRow struct {
 	RunAs              string
 	Platforms          []byte
 	RunSeconds         int
+	JitterSeconds      int
 	ExpiresSeconds     int
 	StopFailurePercent int
 	ReleasedAt         *time.Time
@@ -114,7 +130,7 @@ type jobRow struct {
 const jobColumns = `j.id, j.tenant_id, j.name, j.kind, j.state, j.state_reason, j.targets, j.payload, j.origin, j.schedule_id, j.retry_of,
 	j.approval_id, to_json(j.tenant_ids) AS tenant_ids, j.tasks_total, j.created_by_name, j.created_at, j.not_before, j.expires_at, j.finished_at`
 
-const workColumns = jobColumns + `, j.body, j.run_as, to_json(j.platforms) AS platforms, j.run_seconds, j.expires_seconds, j.stop_failure_percent, j.released_at`
+const workColumns = jobColumns + `, j.body, j.run_as, to_json(j.platforms) AS platforms, j.run_seconds, j.jitter_seconds, j.expires_seconds, j.stop_failure_percent, j.released_at`
 
 // plainColumns are workColumns without the name of the table, for RETURNING.
 func plainColumns() string { return strings.ReplaceAll(workColumns, "j.", "") }
@@ -133,7 +149,7 @@ func (r jobRow) job() (Job, error) {
 }
 
 func (r jobRow) work() (work, error) {
-	w := work{body: r.Body, shown: r.Payload, runAs: r.RunAs, title: r.Name, runSeconds: r.RunSeconds}
+	w := work{body: r.Body, shown: r.Payload, runAs: r.RunAs, title: r.Name, runSeconds: r.RunSeconds, jitter: secondsOf(r.JitterSeconds)}
 	if err := json.Unmarshal(r.Platforms, &w.platforms); err != nil {
 		return w, fmt.Errorf("reading a job's platforms: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/server/fleet"
+	"reeve/tenants/calendar"
 )
 
 // Task is one device's share of a job. Times without a remark are on the database's clock.
@@ -123,11 +124,14 @@ type NewJob struct {
 	NotBefore        time.Time     // at once when zero
 	Reason           string        // for the second approver, and for overriding a blackout
 	OverrideBlackout bool
-	Origin           Origin     // Manual when empty
-	ScheduleID       *uuid.UUID // of a schedule that fires
+	Origin           Origin            // Manual when empty
+	ScheduleID       *uuid.UUID        // of a schedule that fires
+	Jitter           time.Duration     // over which the devices of a schedule start, each at its own place
+	Open             []calendar.Period // times in which tasks may start; none: any time
 	// Cleared says that a second person has approved this already, or that it changes nothing on the
 	// devices: the limits on reach are not asked. It is for other parts of the server, never for a request.
 	Cleared bool
 
-	retryOf *uuid.UUID
+	retryOf    *uuid.UUID
+	permission string // instead of jobs.run
 }
