@@ -14,7 +14,7 @@ import (
 // cheap keeps the tests off the two cores; the parameters are part of each hash anyway.
 var cheap = HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
 
-func newHasher(t *testing.T, params HashParams) *Hasher {
+func newHasher(t testing.TB, params HashParams) *Hasher {
 	t.Helper()
 	h, err := NewHasher(params, 2)
 	if err != nil {

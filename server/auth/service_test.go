@@ -51,7 +51,7 @@ func (o *outbox) MailTx(_ *gorm.DB, m notify.Message) error {
 // bench is a service on a database of its own, with a clock for what the database does not time.
 type bench struct {
 	*Service
-	t    *testing.T
+	t    testing.TB
 	mail *outbox
 	mu   sync.Mutex
 	at   time.Time
@@ -61,6 +61,11 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
+	return openBench(t)
+}
+
+func openBench(t testing.TB) *bench {
+	t.Helper()
 	db := dbtest.New(t)
 	w := &bench{t: t, mail: &outbox{}, at: time.Now()}
 	now := func() time.Time {

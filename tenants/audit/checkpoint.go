@@ -58,6 +58,8 @@ type Checkpointer struct {
 }
 
 // NewCheckpointer writes to the file at path, which it creates; its folder should be copied elsewhere.
+// A file has one writer: each replica keeps its own. After the database was restored from a backup the
+// file rightly disagrees with it: keep the old file and begin a new one.
 func NewCheckpointer(db *tenantdb.DB, path string, signer Signer, now func() time.Time) *Checkpointer {
 	return &Checkpointer{db: db, path: path, signer: signer, now: now, last: map[scope.ID]Head{}}
 }
