@@ -13,7 +13,7 @@ NODE_MIN := 20
 
 # Pinned tools, run without installing anything.
 OAPI_CODEGEN := go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
-STATICCHECK  := go run honnef.co/go/tools/cmd/staticcheck@2026.2.2
+STATICCHECK  := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTSUM    := go run gotest.tools/gotestsum@v1.13.0
 REDOCLY      := REDOCLY_TELEMETRY=off npx --yes @redocly/cli@2.77.0
 
@@ -84,6 +84,7 @@ server/portal/dist/index.html: $(WEB)/node_modules/.package-lock.json $(PORTAL_S
 .PHONY: generate
 generate: $(WEB)/node_modules/.package-lock.json ## Generate models, client, server interface and portal types from openapi.yaml
 	for c in api api/client server/rest; do $(OAPI_CODEGEN) -config $$c/oapi-codegen.yaml openapi.yaml; done
+	cp openapi.yaml server/rest/openapi.gen.yaml
 	cd $(WEB) && npm run --silent types
 
 .PHONY: test

@@ -2587,9 +2587,6 @@ type ServerVersion struct {
 	Commit     string    `json:"commit"`
 	ServerTime time.Time `json:"server_time"`
 	Version    string    `json:"version"`
-
-	// Zones Time zones the server knows
-	Zones []string `json:"zones"`
 }
 
 // Session A sign-in that is still good.

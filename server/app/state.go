@@ -23,6 +23,7 @@ type state struct {
 	db      *tenantdb.DB
 	keeper  *secrets.Keeper
 	keys    *secrets.Keys
+	urls    logins
 	now     func() time.Time
 }
 
@@ -57,7 +58,7 @@ func openState(ctx context.Context, o Options, c *cleanups) (*state, error) {
 	if err := migrations.Up(ctx, urls.migration, o.Log); err != nil {
 		return nil, fmt.Errorf("migrating the database: %w", err)
 	}
-	s := &state{cluster: cluster, now: time.Now}
+	s := &state{cluster: cluster, urls: urls, now: time.Now}
 	if s.db, err = tenantdb.Open(ctx, tenantdb.Options{URL: urls.app, Log: o.Log}); err != nil {
 		return nil, err
 	}

@@ -36,6 +36,14 @@ func (c *certificates) fingerprint() []byte {
 	return sum[:]
 }
 
+// pem is the private CA's certificate; empty without one.
+func (c *certificates) pem() []byte {
+	if c == nil {
+		return nil
+	}
+	return c.caPEM
+}
+
 func loadCertificates(o Options, publicURL string, now time.Time) (*certificates, error) {
 	switch o.TLS {
 	case "off":

@@ -2,11 +2,15 @@ package rest
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 
 	. "reeve/api"
+	"reeve/api/fault"
 	"reeve/server/fleet"
+	"reeve/server/tasks"
 )
 
 // deviceHandlers serve devices, their inventory and timeline, tags and saved filters.
@@ -153,6 +157,25 @@ func (h deviceHandlers) RefreshInventory(ctx context.Context, r RefreshInventory
 		return nil, err
 	}
 	return RefreshInventory202JSONResponse(task), nil
+}
+
+// collectInventory orders a fresh inventory of one device.
+func collectInventory(queue *tasks.Service) func(context.Context, uuid.UUID) (Task, error) {
+	return func(ctx context.Context, device uuid.UUID) (Task, error) {
+		job, err := queue.CreateJob(ctx, tasks.NewJob{Kind: string(InventoryCollect), Targets: fleet.Selector{DeviceIDs: []uuid.UUID{device}},
+			Payload: json.RawMessage("{}"), Origin: tasks.Inventory, Cleared: true, ExpiresIn: time.Hour})
+		if err != nil {
+			return Task{}, err
+		}
+		made, _, err := queue.ListTasks(ctx, tasks.TaskFilter{JobID: &job.ID}, "", 1)
+		if err != nil {
+			return Task{}, err
+		}
+		if len(made) == 0 {
+			return Task{}, fault.New(fault.Conflict, "the device is gone")
+		}
+		return taskOut(made[0]), nil
+	}
 }
 
 func (h deviceHandlers) ListInventoryChanges(ctx context.Context, r ListInventoryChangesRequestObject) (ListInventoryChangesResponseObject, error) {

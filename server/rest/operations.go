@@ -19,7 +19,6 @@ import (
 // About is what the server says of itself.
 type About struct {
 	Version, Commit string
-	Zones           []string
 }
 
 // operationsHandlers serve the dashboard, and what monitoring asks.
@@ -53,7 +52,7 @@ func (h operationsHandlers) GetDashboard(ctx context.Context, r GetDashboardRequ
 }
 
 func (h operationsHandlers) GetVersion(context.Context, GetVersionRequestObject) (GetVersionResponseObject, error) {
-	return GetVersion200JSONResponse{Version: h.about.Version, Commit: h.about.Commit, ServerTime: h.now().UTC(), Zones: h.about.Zones}, nil
+	return GetVersion200JSONResponse{Version: h.about.Version, Commit: h.about.Commit, ServerTime: h.now().UTC()}, nil
 }
 
 func (h operationsHandlers) GetHealth(context.Context, GetHealthRequestObject) (GetHealthResponseObject, error) {

@@ -3,6 +3,7 @@ package schedule
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -165,6 +166,26 @@ func HoldTx(tx *gorm.DB, tenant uuid.UUID) (*Blackout, error) {
 		}
 	}
 	return nil, nil
+}
+
+// HoldingTx names the blackouts that hold for tenants at a time, in words; none when work may start.
+func HoldingTx(tx *gorm.DB, tenants []uuid.UUID, at time.Time) (reasons []string, err error) {
+	if len(tenants) == 0 {
+		return nil, nil
+	}
+	var rows []blackoutRow
+	err = tx.Raw("select tenant_id, id, name, spec::text as spec from blackouts where tenant_id in ?",
+		append(tenants[:len(tenants):len(tenants)], uuid.UUID(scope.Provider))).Scan(&rows).Error
+	if err != nil {
+		return nil, err
+	}
+	list, err := stored(rows, at)
+	for _, b := range list {
+		if b.Active {
+			reasons = append(reasons, fmt.Sprintf("the blackout %q holds", b.Name))
+		}
+	}
+	return reasons, err
 }
 
 // blackoutsTx are the blackouts that hold for a tenant: its own and the provider's.

@@ -124,15 +124,18 @@ func (sch Schedule) expectedRun() time.Duration {
 	return time.Duration(max(0, p.TimeoutSeconds)) * time.Second
 }
 
+// ZoneBatch is how many schedules one sweep looks at.
+const ZoneBatch = 50
+
 // SweepZones looks whether devices of a schedule have come into a zone that has no due row yet.
 func (s *Service) SweepZones(ctx context.Context) (int, error) {
-	const batch, every = 50, "10 minutes"
+	const every = "10 minutes"
 	var ids []struct{ TenantID, ID uuid.UUID }
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
 		return tx.Raw(`update schedules set zones_checked_at = now() where (tenant_id, id) in (
 			select tenant_id, id from schedules where enabled and deleted_at is null and zones_checked_at < now() - ?::interval
 			and zone_mode in ('device', 'site', 'tenant') order by zones_checked_at limit ? for update skip locked)
-			returning tenant_id, id`, every, batch).Scan(&ids).Error
+			returning tenant_id, id`, every, ZoneBatch).Scan(&ids).Error
 	})
 	if err != nil {
 		return 0, fmt.Errorf("choosing schedules to look at: %w", err)

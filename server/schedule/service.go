@@ -11,6 +11,7 @@ import (
 
 	"reeve/api/fault"
 	"reeve/server/fleet"
+	"reeve/tenants"
 	"reeve/tenants/audit"
 	"reeve/tenants/calendar"
 	"reeve/tenants/scope"
@@ -107,16 +108,12 @@ func (d Definition) Validate() error {
 	return f.Err()
 }
 
-// Device is one device that a firing reaches.
-type Device struct {
-	fleet.Target
-	NotBefore time.Time
-}
-
 // Order is a firing as the executor of its kind gets it.
 type Order struct {
 	Schedule Schedule
-	Devices  []Device
+	Devices  []fleet.Target
+	Start    time.Time     // of the first device
+	Spread   time.Duration // over which the others follow, each after its Jitter
 	Expires  time.Time
 	Open     []calendar.Period // times in which it may start; empty means any
 }
@@ -366,9 +363,17 @@ func (s *Service) manageable(ctx context.Context, tx *gorm.DB, id uuid.UUID) (Sc
 	return sch, mayManage(scope.From(ctx), sch.TenantID)
 }
 
-// ApprovedTx is told of the decision of a second person over a schedule that reaches far.
-func (s *Service) ApprovedTx(tx *gorm.DB, tenant, schedule uuid.UUID, devices int) error {
-	return tx.Exec("update schedules set approved_devices = ? where tenant_id = ? and id = ?", devices, tenant, schedule).Error
+// SubjectType is how approvals name a schedule.
+const SubjectType = "schedule"
+
+// DecidedTx is told of the decision of a second person over a schedule that reaches far: from then on
+// its runs may reach as many devices as were shown to that person.
+func (s *Service) DecidedTx(tx *gorm.DB, a tenants.Approval) error {
+	if a.State != tenants.Approved {
+		return nil
+	}
+	devices, _ := a.Detail["devices"].(float64)
+	return tx.Exec("update schedules set approved_devices = ? where tenant_id = ? and id = ?", int(devices), a.TenantID, a.SubjectID).Error
 }
 
 // face is the public side of a schedule, for the audit log.

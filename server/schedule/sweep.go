@@ -321,10 +321,7 @@ func (sch Schedule) order(run fired, reach []fleet.Target, blackouts []Blackout,
 		start = run.At
 	}
 	spread := time.Duration(sch.JitterSeconds) * time.Second
-	o := Order{Schedule: sch, Devices: make([]Device, len(reach))}
-	for i, t := range reach {
-		o.Devices[i] = Device{t, start.Add(Jitter(sch.ID, t.DeviceID, spread))}
-	}
+	o := Order{Schedule: sch, Devices: reach, Start: start, Spread: spread}
 	o.Expires = start.Add(aWeek)
 	if sch.What.TaskExpiresSeconds != nil {
 		o.Expires = start.Add(spread + time.Duration(*sch.What.TaskExpiresSeconds)*time.Second)

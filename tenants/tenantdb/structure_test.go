@@ -17,6 +17,7 @@ var global = map[string]string{
 	"public.goose_db_version":  "numbers of applied migrations; reeve_system may read them",
 	"public.idempotency_keys":  "belongs to an actor, with its own row-level security on actor_id",
 	"public.login_throttles":   "digests of accounts and addresses that guess; only reeve_system has grants",
+	"public.server_listening":  "one row: since when the server listens; only reeve_system has grants",
 	"public.server_keys":       "the installation's own keys; only reeve_system has grants",
 	"river.river_job":          "its own row-level security on the tenant_id in the job's arguments",
 	"river.river_leader":       "the name of the leading replica; only reeve_system has grants",
