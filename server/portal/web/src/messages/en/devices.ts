@@ -45,6 +45,7 @@ export const devices = {
     noneHint: 'Create an enrolment token and paste its line on a machine: it shows up here a moment later.',
     origin: 'Comes from',
     os: 'Operating system',
+    osShort: 'System',
     pendingBody: 'This device waits until somebody approves it. Until then it gets no work.',
     presence: 'Presence',
     publisher: 'Publisher',

@@ -1,10 +1,11 @@
-import { Button, Grid, Group, Progress, SimpleGrid, Stack, Text, UnstyledButton } from '@mantine/core';
+import { Button, Grid, Group, Progress, SimpleGrid, Stack, Text } from '@mantine/core';
 import { IconCalendarTime, IconChecklist, IconDevices2, IconListDetails, IconPlugConnected, IconPlus, IconShieldX, type Icon } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
+import { Link as RouterLink } from 'react-router';
 import { api, ok } from '../../api/client';
 import type { Schema } from '../../api/types';
 import { useCan } from '../../app/me';
-import { useGo, useTenantId } from '../../app/tenant';
+import { useGo, useKeepTenant, useTenantId } from '../../app/tenant';
 import { number } from '../../kit/format';
 import { Link } from '../../kit/Link';
 import { Page, Panel } from '../../kit/Page';
@@ -84,13 +85,13 @@ function Attention({ data }: { data: Dashboard }) {
     [true, IconListDetails, data.jobs_running, 'dashboard.jobsRunning', '/jobs?state=running', 'quiet'],
     [true, IconCalendarTime, data.schedules_enabled, 'dashboard.schedules', '/schedules', 'quiet'],
   ];
-  const go = useGo();
+  const keep = useKeepTenant();
   return (
     <SimpleGrid cols={{ base: 2, sm: 3, lg: 5 }} spacing="sm">
       {tiles
         .filter(([shown]) => shown)
         .map(([, Symbol, n, message, to, tone]) => (
-          <UnstyledButton key={to} className={classes.tile} data-tone={tone} onClick={() => go(to)}>
+          <RouterLink key={to} to={keep(to)} className={classes.tile} data-tone={tone}>
             <Symbol size={20} stroke={1.5} aria-hidden />
             <div>
               <div className={classes.figure}>{number(n)}</div>
@@ -98,7 +99,7 @@ function Attention({ data }: { data: Dashboard }) {
                 {t(message, { n })}
               </Text>
             </div>
-          </UnstyledButton>
+          </RouterLink>
         ))}
     </SimpleGrid>
   );

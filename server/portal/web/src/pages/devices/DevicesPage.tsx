@@ -71,7 +71,7 @@ export function Component() {
             also={['filter', 'filter_id', 'site_id']}
             fields={[
               { key: 'presence', label: t('devices.presence'), options: PRESENCES.map((each) => ({ value: each, label: label('states', each) })) },
-              { key: 'os_family', label: t('devices.os'), options: OPERATING_SYSTEMS.map((each) => ({ value: each, label: label('os', each) })) },
+              { key: 'os_family', label: t('devices.osShort'), options: OPERATING_SYSTEMS.map((each) => ({ value: each, label: label('os', each) })) },
               { key: 'tag', label: t('fields.tag'), options: (tags.data?.items ?? []).map((each) => ({ value: each.name, label: `${each.name} (${each.device_count})` })) },
               { key: 'state', label: t('fields.state'), options: STATES.map((each) => ({ value: each, label: label('states', each) })) },
             ]}
