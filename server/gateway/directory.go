@@ -21,11 +21,16 @@ import (
 type Device struct {
 	id     uuid.UUID
 	tenant uuid.UUID
-	name   string
 	key    ed25519.PublicKey
 	state  fleet.State
-	syncs  *rate.Limiter
-	bytes  *rate.Limiter
+	*allowance
+}
+
+// allowance is what a device may cost. It outlives what else is remembered of the device, or each change
+// of the device would grant it anew.
+type allowance struct {
+	syncs *rate.Limiter
+	bytes *rate.Limiter
 }
 
 // directory remembers devices. Unknown ones are looked up together, so that a storm of reconnects after
@@ -35,13 +40,14 @@ type directory struct {
 	lookup *tenantdb.Batcher[uuid.UUID, *Device]
 	mu     sync.RWMutex
 	known  map[uuid.UUID]*Device
+	grants map[uuid.UUID]*allowance
 }
 
 // maxKnown bounds the memory; when it is full all devices are forgotten and looked up again.
 const maxKnown = 250_000
 
 func newDirectory(db *tenantdb.DB, l Limits) *directory {
-	d := &directory{limits: l, known: map[uuid.UUID]*Device{}}
+	d := &directory{limits: l, known: map[uuid.UUID]*Device{}, grants: map[uuid.UUID]*allowance{}}
 	d.lookup = tenantdb.NewBatcher(tenantdb.BatchOptions[uuid.UUID, *Device]{Window: 5 * time.Millisecond, Workers: 2,
 		Flush: func(ctx context.Context, ids []uuid.UUID) ([]*Device, error) { return d.load(ctx, db, ids) }})
 	return d
@@ -74,8 +80,7 @@ func (d *directory) load(ctx context.Context, db *tenantdb.DB, ids []uuid.UUID) 
 	}
 	byID := make(map[uuid.UUID]*Device, len(rows))
 	for _, r := range rows {
-		one := &Device{id: r.DeviceID, tenant: r.TenantID, name: r.Name, key: r.PublicKey, state: r.State,
-			syncs: rate.NewLimiter(d.limits.DeviceSyncs, d.limits.DeviceBurst), bytes: rate.NewLimiter(d.limits.DeviceBytes, burstBytes)}
+		one := &Device{id: r.DeviceID, tenant: r.TenantID, key: r.PublicKey, state: r.State, allowance: d.grant(r.DeviceID)}
 		byID[one.id], d.known[one.id] = one, one
 	}
 	found := make([]*Device, len(ids))
@@ -83,6 +88,19 @@ func (d *directory) load(ctx context.Context, db *tenantdb.DB, ids []uuid.UUID) 
 		found[i] = byID[id]
 	}
 	return found, nil
+}
+
+// grant gives a device its allowance, the same as before where it had one. The caller holds the lock.
+func (d *directory) grant(id uuid.UUID) *allowance {
+	a := d.grants[id]
+	if a == nil {
+		if len(d.grants) >= maxKnown {
+			clear(d.grants)
+		}
+		a = &allowance{syncs: rate.NewLimiter(d.limits.DeviceSyncs, d.limits.DeviceBurst), bytes: rate.NewLimiter(d.limits.DeviceBytes, burstBytes)}
+		d.grants[id] = a
+	}
+	return a
 }
 
 // forget drops devices that changed.

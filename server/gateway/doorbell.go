@@ -34,8 +34,8 @@ func (s *Service) Ring(devices []uuid.UUID) {
 	}
 }
 
-// Changed tells every replica that devices may do more or less than before.
-func (s *Service) Changed(devices []uuid.UUID) {
+// StateChanged tells every replica that devices may do more or less than before.
+func (s *Service) StateChanged(devices []uuid.UUID) {
 	var ids []byte
 	for _, id := range devices {
 		ids = append(ids, id[:]...)
@@ -74,11 +74,12 @@ func (s *Service) hear(m bus.Message) {
 	}
 }
 
-// forget makes devices known anew: their sockets end, and come back if they still may.
-func (s *Service) forget(devices []uuid.UUID) {
-	s.devices.forget(devices)
-	for _, id := range devices {
-		s.hub.drop(id, "the state of the device changed")
+// hearChange makes devices known anew, and has the watch see to their sockets.
+func (s *Service) hearChange(m bus.Message) {
+	s.devices.forget(idsOf(m.Data))
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to look already
 	}
 }
 
@@ -97,16 +98,18 @@ func (s *Service) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.wake:
 		case <-tick.C:
+			s.hub.patrol()
 		}
-		s.hub.patrol()
 		if err := s.look(ctx, handled); err != nil && ctx.Err() == nil {
 			s.o.Log.WarnContext(ctx, "looking for changed devices failed", "error", err)
 		}
 	}
 }
 
-// look forgets devices that changed since it last looked; handled remembers what it did.
+// look sees to devices that changed since it last looked; handled remembers those. A retired device
+// loses its socket; any other is asked to sync, which tells it what it may do now.
 func (s *Service) look(ctx context.Context, handled map[uuid.UUID]time.Time) error {
 	var changes []fleet.StateChange
 	err := s.o.DB.System(ctx, func(tx *gorm.DB) (err error) {
@@ -117,19 +120,21 @@ func (s *Service) look(ctx context.Context, handled map[uuid.UUID]time.Time) err
 		return err
 	}
 	recent := make(map[uuid.UUID]bool, len(changes))
-	var fresh []uuid.UUID
 	for _, c := range changes {
 		recent[c.ID] = true
-		if !handled[c.ID].Equal(c.StateChangedAt) {
-			handled[c.ID] = c.StateChangedAt
-			fresh = append(fresh, c.ID)
+		// A retired device is refused again and again for a while: it may have been looked up and let in
+		// by what was read just before.
+		if handled[c.ID].Equal(c.StateChangedAt) && c.State != fleet.Retired {
+			continue
 		}
+		handled[c.ID] = c.StateChangedAt
+		s.devices.forget([]uuid.UUID{c.ID})
+		s.hub.changed(c.ID, c.State)
 	}
 	for id := range handled {
 		if !recent[id] {
 			delete(handled, id)
 		}
 	}
-	s.forget(fresh)
 	return nil
 }

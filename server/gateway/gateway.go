@@ -45,9 +45,7 @@ type Options struct {
 // of statements.
 type Tasks interface {
 	ApplyUpdatesTx(ctx context.Context, tx *gorm.DB, updates []tasks.Update) ([]tasks.Applied, error)
-	ReconcileTx(ctx context.Context, tx *gorm.DB, running map[uuid.UUID][]uuid.UUID) error
-	CancelsTx(tx *gorm.DB, devices []uuid.UUID) (map[uuid.UUID][]uuid.UUID, error)
-	LeaseTx(tx *gorm.DB, devices []uuid.UUID) (map[uuid.UUID][]tasks.Lease, error)
+	WorkTx(ctx context.Context, tx *gorm.DB, asking []tasks.Asking) (map[uuid.UUID]tasks.Work, error)
 }
 
 var _ Tasks = (*tasks.Service)(nil)
@@ -70,6 +68,7 @@ type Service struct {
 	stopping atomic.Bool
 	cancel   context.CancelFunc
 	watched  chan struct{} // closed when the watch has ended
+	wake     chan struct{} // has the watch look at once
 	bells    bus.Subscription
 	changes  bus.Subscription
 }
@@ -86,7 +85,7 @@ func New(o Options) (*Service, error) {
 		return nil, errors.New("gateway: DB, Fleet, Tasks, Bus, Log, Now and TaskKeys are required")
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Service{o: o, limits: newLimiter(o.Limits, o.Now), hub: newHub(o.Log, o.Now, o.Limits), watched: make(chan struct{})}
+	s := &Service{o: o, limits: newLimiter(o.Limits, o.Now), hub: newHub(o.Log, o.Now, o.Limits), watched: make(chan struct{}), wake: make(chan struct{}, 1)}
 	s.devices = newDirectory(o.DB, o.Limits)
 	s.syncs = tenantdb.NewBatcher(tenantdb.BatchOptions[*report, answer]{Flush: s.flush, Window: o.Limits.Window, MaxItems: o.Limits.BatchItems})
 	s.enrols = tenantdb.NewBatcher(tenantdb.BatchOptions[fleet.Enrolment, fleet.Enrolled]{Flush: s.admit, Window: o.Limits.Window, MaxItems: 200})
@@ -94,7 +93,7 @@ func New(o Options) (*Service, error) {
 	if s.bells, err = o.Bus.Subscribe(ringSubject+".*", s.hear); err != nil {
 		return nil, err
 	}
-	if s.changes, err = o.Bus.Subscribe(changeSubject, func(m bus.Message) { s.forget(idsOf(m.Data)) }); err != nil {
+	if s.changes, err = o.Bus.Subscribe(changeSubject, s.hearChange); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(scope.AsSystem(context.Background(), "gateway"))
@@ -110,7 +109,12 @@ func (s *Service) Mount(app *fiber.App) {
 		if s.stopping.Load() {
 			return s.busy(errStopping)
 		}
-		return c.Next()
+		err := c.Next()
+		if err != nil && c.Method() == fiber.MethodPost && c.Locals(bodyRead) == nil {
+			// The body is still on its way: it must not be taken for the next request.
+			c.Context().SetConnectionClose()
+		}
+		return err
 	})
 	g.Post("/enrol", s.serveEnrol)
 	g.Post("/sync", s.serveSync)

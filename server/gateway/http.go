@@ -23,6 +23,9 @@ import (
 // maxEnrolBytes bounds a request to join.
 const maxEnrolBytes = 16 << 10
 
+// bodyRead marks a request whose body was read to its end.
+const bodyRead = "reeve.body_read"
+
 // readBody reads a JSON body of at most limit bytes. It reads the stream itself: with streaming on the
 // framework enforces no limit, and it would unpack a compressed body to any size.
 func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
@@ -35,7 +38,6 @@ func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 	}
 	tooLarge := fault.Newf(fault.TooLarge, "the body has at most %d bytes", limit)
 	if c.Request().Header.ContentLength() > limit {
-		c.Context().SetConnectionClose() // or its rest would be read as the next request
 		return nil, tooLarge
 	}
 	stream := c.Context().RequestBodyStream()
@@ -44,6 +46,7 @@ func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 		if len(body) > limit {
 			return nil, tooLarge
 		}
+		c.Locals(bodyRead, true)
 		return append([]byte(nil), body...), nil
 	}
 	body, err := io.ReadAll(io.LimitReader(stream, int64(limit)+1))
@@ -51,9 +54,9 @@ func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 	case err != nil:
 		return nil, fault.Wrap(fault.Invalid, "the body could not be read", err)
 	case len(body) > limit:
-		c.Context().SetConnectionClose()
 		return nil, tooLarge
 	}
+	c.Locals(bodyRead, true)
 	return body, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/api/wire"
+	"reeve/server/fleet"
 )
 
 // hub knows the sockets of this replica, one for each device.
@@ -67,6 +68,7 @@ type socket struct {
 	ringing atomic.Bool
 	syncing atomic.Bool
 	closed  atomic.Bool
+	state   atomic.Value // fleet.State, as the watch last saw it
 }
 
 // writeWait is how long a write may take before the socket counts as dead.
@@ -111,6 +113,7 @@ func (h *hub) add(k *socket) {
 	h.live.Add(1)
 	h.mu.Unlock()
 	k.heard.Store(h.now().UnixNano())
+	k.state.Store(k.device.state)
 	if old != nil {
 		h.later(func() { old.end(websocket.CloseNormalClosure, "replaced by a newer connection") })
 	}
@@ -155,10 +158,18 @@ func (h *hub) ring(id uuid.UUID) bool {
 	})
 }
 
-// drop closes the socket of a device.
-func (h *hub) drop(id uuid.UUID, reason string) {
-	if k := h.find(id); k != nil {
-		h.later(func() { k.end(websocket.ClosePolicyViolation, reason) })
+// changed sees to the socket of a device whose state may have changed.
+func (h *hub) changed(id uuid.UUID, to fleet.State) {
+	k := h.find(id)
+	if k == nil {
+		return
+	}
+	if to == fleet.Retired {
+		h.later(func() { k.end(websocket.ClosePolicyViolation, ErrRetired.Message) })
+		return
+	}
+	if before := k.state.Swap(to); before != nil && before != to {
+		h.ring(id)
 	}
 }
 

@@ -30,8 +30,7 @@ type answer struct {
 	updates  []string
 	sections []string
 	rejected []api.AgentRejection
-	tasks    []tasks.Lease
-	cancel   []uuid.UUID
+	work     tasks.Work
 }
 
 // Sync is the one durable operation of endpoints, whatever carries it: it takes a request of a device
@@ -68,8 +67,8 @@ func (s *Service) Sync(ctx context.Context, d *Device, remote string, body []byt
 
 func (s *Service) reply(ctx context.Context, r *report, a answer) (api.SyncReply, error) {
 	reply := api.SyncReply{BatchID: r.seen.Journal.BatchID, ServerTime: s.o.Now().UTC(), IntervalSeconds: a.standing.Interval,
-		State: api.DeviceState(a.state), ConfigVersion: a.standing.ConfigVersion, Tasks: envelopes(a.tasks),
-		CancelTaskIds: orEmpty(a.cancel), WantedSections: orEmpty(a.wanted),
+		State: api.DeviceState(a.state), ConfigVersion: a.standing.ConfigVersion, Tasks: envelopes(a.work.Leases),
+		CancelTaskIds: orEmpty(a.work.Cancel), WantedSections: orEmpty(a.wanted),
 		Ack: api.AgentAck{EventsThrough: a.events, TaskUpdates: orEmpty(a.updates), Sections: orEmpty(a.sections), Rejected: orEmpty(a.rejected)}}
 	if a.config != nil {
 		config := make(map[string]any, len(a.config))
@@ -78,10 +77,10 @@ func (s *Service) reply(ctx context.Context, r *report, a answer) (api.SyncReply
 		}
 		reply.Config = &config
 	}
-	if r.more {
-		reply.More = &r.more
+	if more := r.more || a.work.More; more {
+		reply.More = &more
 	}
-	if len(a.tasks) > 0 {
+	if len(a.work.Leases) > 0 {
 		keys, err := s.o.TaskKeys(ctx)
 		if err != nil {
 			return reply, fmt.Errorf("reading the keys that sign tasks: %w", err)
@@ -307,37 +306,23 @@ func (b *batch) updates() error {
 // work compares what runs with what should, and gives active devices that want work something to do. A
 // device that says goodbye is given nothing; one in quarantine is only told what to stop.
 func (b *batch) work() error {
-	running := map[uuid.UUID][]uuid.UUID{}
-	var heard, ready []uuid.UUID
+	var asking []tasks.Asking
+	asked := map[uuid.UUID]*answer{}
 	b.each(func(r *report, a *answer) {
-		if _, twice := running[r.device]; twice || a.standing.State == fleet.Pending {
+		if asked[r.device] != nil || a.standing.State == fleet.Pending {
 			return
 		}
-		running[r.device] = r.running
-		heard = append(heard, r.device)
-		if a.state.Works() && r.ready && !r.seen.Goodbye {
-			ready = append(ready, r.device)
-		}
+		asked[r.device] = a // to one answer only, should a device be in the batch twice
+		asking = append(asking, tasks.Asking{DeviceID: r.device, Ready: a.state.Works() && r.ready && !r.seen.Goodbye, Running: r.running})
 	})
-	if len(heard) == 0 {
+	if len(asking) == 0 {
 		return nil
 	}
-	if err := b.s.o.Tasks.ReconcileTx(b.ctx, b.tx, running); err != nil {
-		return err
+	work, err := b.s.o.Tasks.WorkTx(b.ctx, b.tx, asking)
+	for device, a := range asked {
+		a.work = work[device]
 	}
-	cancels, err := b.s.o.Tasks.CancelsTx(b.tx, heard)
-	if err != nil {
-		return err
-	}
-	leases, err := b.s.o.Tasks.LeaseTx(b.tx, ready)
-	if err != nil {
-		return err
-	}
-	b.each(func(r *report, a *answer) {
-		a.cancel, a.tasks = cancels[r.device], leases[r.device]
-		delete(leases, r.device) // to one answer only, should a device be in the batch twice
-	})
-	return nil
+	return err
 }
 
 // configs reads the configuration of the devices that work by another one.
