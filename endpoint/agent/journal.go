@@ -72,8 +72,8 @@ func openJournal(path string) (j *journal, damaged int, err error) {
 		return nil, 0, err
 	}
 	if j.id == "" {
-		j.id = uuid.NewString()
-		if err := j.file.replace([]any{record{What: "open", Journal: j.id}}); err != nil {
+		j.id = uuid.NewString() // new, or its first record was damaged: the tasks in it stay known
+		if err := j.compact(); err != nil {
 			return nil, 0, err
 		}
 	}
