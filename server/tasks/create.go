@@ -127,7 +127,6 @@ const sampleSize = 10
 // PreviewJob counts what a job would reach, without starting it.
 func (s *Service) PreviewJob(ctx context.Context, n NewJob) (v Preview, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		n.OverrideBlackout = n.OverrideBlackout || n.Reason == "" // what stands against it is shown, not refused
 		p, err := s.prepare(ctx, tx, n)
 		if err != nil {
 			return err

@@ -30,6 +30,7 @@ type world struct {
 	approvals *tenants.Approvals
 	settings  *tenants.Settings
 	public    ed25519.PublicKey
+	private   ed25519.PrivateKey
 	blackout  []string
 
 	mu   sync.Mutex
@@ -48,9 +49,17 @@ func newWorld(t testing.TB) *world {
 	w.settings = tenants.NewSettings(w.db, nil)
 	w.approvals = tenants.NewApprovals(w.db, map[string]tenants.DecidedFunc{
 		tasks.SubjectType: func(ctx context.Context, tx *gorm.DB, a tenants.Approval) error { return w.s.Decided(ctx, tx, a) }})
-	w.s, err = tasks.New(tasks.Options{
-		DB: w.db, Log: dbtest.Log(t), Fleet: fleet.New(fleet.Options{DB: w.db, Log: dbtest.Log(t)}),
-		Signer:          func(context.Context) (string, ed25519.PrivateKey, error) { return "k1", private, nil },
+	w.private = private
+	w.s = w.withOutcome(nil)
+	return w
+}
+
+// withOutcome makes a queue on the same database that tells the end of scripts.
+func (w *world) withOutcome(outcome tasks.OutcomeFunc) *tasks.Service {
+	w.t.Helper()
+	o := tasks.Options{
+		DB: w.db, Log: dbtest.Log(w.t), Fleet: fleet.New(fleet.Options{DB: w.db, Log: dbtest.Log(w.t)}),
+		Signer:          func(context.Context) (string, ed25519.PrivateKey, error) { return "k1", w.private, nil },
 		Brakes:          w.settings.JobsOf,
 		RequestApproval: w.approvals.RequestTx,
 		Blackout:        func(context.Context, *gorm.DB, []fleet.Target, time.Time) ([]string, error) { return w.blackout, nil },
@@ -59,9 +68,13 @@ func newWorld(t testing.TB) *world {
 			defer w.mu.Unlock()
 			w.rung = append(w.rung, devices...)
 		},
-	})
-	must(t, err)
-	return w
+	}
+	if outcome != nil {
+		o.Outcome = map[string]tasks.OutcomeFunc{"script.run": outcome}
+	}
+	s, err := tasks.New(o)
+	must(w.t, err)
+	return s
 }
 
 func must(t testing.TB, err error) {

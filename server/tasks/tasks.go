@@ -24,7 +24,7 @@ type Task struct {
 	State              State
 	Reason             string
 	ExitCode           *int64
-	Output             Output
+	Output             Output          `gorm:"-"`
 	Result             json.RawMessage // what the kind reports beside exit code and output
 	Attempts           int             // leases that counted
 	Late               bool            // the result came after the task was given up
