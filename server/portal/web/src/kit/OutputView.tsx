@@ -34,15 +34,12 @@ export function OutputView({ stdout, stderr, stdoutBytes, stderrBytes, truncated
   return (
     <div className={classes.frame}>
       <Group justify="space-between" gap="xs" className={classes.bar} wrap="nowrap">
-        <SegmentedControl
-          value={stream}
-          onChange={(value) => setChosen(value as Stream)}
-          aria-label={t('kit.stream')}
-          data={[
-            { value: 'stdout', label: `stdout ${sizeOf(stdoutBytes, stdout)}` },
-            { value: 'stderr', label: `stderr ${sizeOf(stderrBytes, stderr)}` },
-          ]}
-        />
+        <Group gap="sm" wrap="nowrap">
+          <SegmentedControl value={stream} onChange={(value) => setChosen(value as Stream)} aria-label={t('kit.stream')} data={['stdout', 'stderr']} />
+          <Text size="xs" c="dimmed" className="tnum">
+            {sizeOf(stdoutBytes, stdout)} / {sizeOf(stderrBytes, stderr)}
+          </Text>
+        </Group>
         <Group gap={4} wrap="nowrap">
           {truncated && (
             <Text size="xs" c="dimmed" visibleFrom="xs">
