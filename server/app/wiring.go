@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,9 +80,13 @@ func wireSignIn(w *services, s *state, o Options, b bus.Bus, publicURL string) (
 }
 
 func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear) (err error) {
-	downloads, err := gateway.OpenDownloads(o.EndpointDir)
-	if err != nil {
-		return err
+	var downloads *gateway.Downloads
+	digest := func(string) string { return "" }
+	if o.EndpointDir != "" {
+		if downloads, err = gateway.OpenDownloads(o.EndpointDir); err != nil {
+			return fmt.Errorf("REEVE_ENDPOINT_DIR: %w", err)
+		}
+		digest = downloads.Digest
 	}
 	fingerprint := certs.fingerprint()
 	w.Policies = policy.New(s.db)
@@ -97,9 +102,9 @@ func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, ce
 				stored, _, err := auth.ParseEnrolmentToken(token)
 				return stored, err
 			}},
-		Install:        fleet.Install{PublicURL: publicURL, CAFingerprint: hex.EncodeToString(fingerprint), Digest: downloads.Digest},
+		Install:        fleet.Install{PublicURL: publicURL, CAFingerprint: hex.EncodeToString(fingerprint), Digest: digest},
 		DevicesChanged: w.Policies.RecomputeTx,
-		StateChanged:   func(devices []uuid.UUID) { w.gateway.Changed(devices) },
+		StateChanged:   func(devices []uuid.UUID) { w.gateway.StateChanged(devices) },
 	})
 	w.Scripts = scripts.New(s.db)
 	signer := s.keys.Ring(secrets.TaskKeys).Signer

@@ -136,3 +136,16 @@ func (s *Service) Me(ctx context.Context) (p Profile, err error) {
 	})
 	return p, err
 }
+
+// RolesWithSecondFactor are the roles that demand a second factor now.
+func (s *Service) RolesWithSecondFactor(ctx context.Context) (map[tenants.RoleName]bool, error) {
+	required := map[tenants.RoleName]bool{}
+	err := s.DB.System(ctx, func(tx *gorm.DB) error {
+		security, err := s.Settings.Security(tx)
+		for _, role := range security.SecondFactorRequiredRoles {
+			required[tenants.RoleName(role)] = true
+		}
+		return err
+	})
+	return required, err
+}

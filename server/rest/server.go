@@ -47,8 +47,9 @@ type Services struct {
 
 // Server is the API: one small struct for each tag of the contract.
 type Server struct {
-	pending
+	authHandlers
 	tenantHandlers
+	userHandlers
 	settingsHandlers
 	approvalHandlers
 	enrolmentHandlers
@@ -75,6 +76,8 @@ func NewServer(s Services, contract []byte) (*Server, error) {
 	}
 	jobs := jobHandlers{tasks: s.Tasks}
 	return &Server{
+		authHandlers:      authHandlers{auth: s.Auth},
+		userHandlers:      userHandlers{auth: s.Auth, users: s.Users, settings: s.Settings},
 		tenantHandlers:    tenantHandlers{tenants: s.Tenants},
 		settingsHandlers:  settingsHandlers{settings: s.Settings, fields: s.CustomFields, mailer: s.Mailer},
 		approvalHandlers:  approvalHandlers{approvals: s.Approvals},

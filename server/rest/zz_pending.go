@@ -1,3 +1,0 @@
-package rest
-
-type pending struct{ StrictServerInterface }
