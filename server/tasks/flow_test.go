@@ -555,8 +555,8 @@ func TestMissingOutputWaitsForWhatIsBeforeIt(t *testing.T) {
 	w.run(on(p.devices...))
 	id = w.lease(p.devices...)[p.devices[0]][0].TaskID
 	lost := with(p.report(id, 0, "u9", tasks.ReportFailed), out(100, "the end"))
-	for range 5 {
-		w.apply(lost)
+	for range 10 {
+		w.apply(lost, lost)
 	}
 	w.accept(lost)
 	if got := w.task(id); got.State != tasks.Failed || !got.Output.StdoutTruncated {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ import (
 type world struct {
 	t         testing.TB
 	db        *tenantdb.DB
+	url       string
 	s         *tasks.Service
 	approvals *tenants.Approvals
 	settings  *tenants.Settings
@@ -42,7 +44,8 @@ var everything = []string{"jobs.read", "jobs.run", "jobs.cancel", "scripts.read"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, db: dbtest.New(t)}
+	w := &world{t: t, url: dbtest.NewURLs(t).App}
+	w.db = dbtest.Open(t, w.url)
 	public, private, err := ed25519.GenerateKey(nil)
 	must(t, err)
 	w.public = public
@@ -254,4 +257,13 @@ func (w *world) open(l tasks.Lease) wire.Payload {
 	p, err := wire.Open(l.Envelope, map[string]ed25519.PublicKey{"k1": w.public}, l.DeviceID, time.Now())
 	must(w.t, err)
 	return p
+}
+
+// reopen opens the same database once more, with every statement in a log.
+func (w *world) reopen(log *slog.Logger) *tenantdb.DB {
+	w.t.Helper()
+	db, err := tenantdb.Open(context.Background(), tenantdb.Options{URL: w.url, MaxConns: 4, Log: log, SlowQuery: 1})
+	must(w.t, err)
+	w.t.Cleanup(func() { must(w.t, db.Close()) })
+	return db
 }

@@ -54,7 +54,7 @@ const (
 	maxResultDepth = 32
 	// maxGaps is how often an update is put off because output before it is missing. After that the
 	// missing part is believed lost, and the stream is marked as cut.
-	maxGaps = 5
+	maxGaps = 10
 )
 
 // ApplyUpdatesTx stores what endpoints say about their tasks, and answers in the order of the updates. It
@@ -146,6 +146,7 @@ type taskRow struct {
 	out, err *stream
 	dirty    bool
 	ended    bool // became final now
+	waited   bool // an update was put off now
 }
 
 // lockTasks reads the tasks of updates and keeps others from changing them, in the order that everybody
@@ -214,9 +215,11 @@ func (r *taskRow) takeOutput(u Update) (missing bool) {
 		}
 		r.dirty = r.dirty || len(s.added) > before
 	}
-	if len(lost) > 0 && r.Gaps < maxGaps {
-		r.Gaps++
-		r.dirty = true
+	if len(lost) > 0 && (r.Gaps < maxGaps || r.waited) {
+		if !r.waited { // the same piece twice in one message is one try
+			r.Gaps++
+			r.waited, r.dirty = true, true
+		}
 		return true
 	}
 	for s := range lost {
