@@ -65,7 +65,7 @@ func (f *firstDevice) prepare(ctx context.Context, clients *tenants.Service, dev
 	// The token is good for one use and ten minutes; it is handed over in the environment, because
 	// arguments are visible to every user of the machine.
 	cmd := exec.CommandContext(ctx, f.binary, "enrol", "--server", f.url, "--data", f.data)
-	cmd.Env = append(os.Environ(), "REEVE_ENROLMENT_TOKEN="+token)
+	cmd.Env = append(os.Environ(), "REEVE_ENROL_TOKEN="+token)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("enrolling this machine: %w: %s", err, out)
 	}

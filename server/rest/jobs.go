@@ -137,7 +137,7 @@ func jobOut(j tasks.Job) (Job, error) {
 func (h jobHandlers) ListTasks(ctx context.Context, r ListTasksRequestObject) (ListTasksResponseObject, error) {
 	p := r.Params
 	page, next, err := h.tasks.ListTasks(ctx, tasks.TaskFilter{TenantID: p.TenantID, JobID: p.JobID, DeviceID: p.DeviceID,
-		State: (*tasks.State)(p.State), Kind: text(p.Kind), WithOutput: value(p.IncludeOutput)}, value(p.Cursor), value(p.Limit))
+		State: (*tasks.State)(p.State), Kind: text(p.Kind), WithOutput: p.IncludeOutput == nil || *p.IncludeOutput}, value(p.Cursor), value(p.Limit))
 	if err != nil {
 		return nil, err
 	}
