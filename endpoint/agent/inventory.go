@@ -77,7 +77,7 @@ func (v *inventory) store(sections []runner.Section) (changed bool, err error) {
 		if !sectionName.MatchString(s.Name) || v.hashes[s.Name] == s.Hash {
 			continue
 		}
-		text, err := json.Marshal(s)
+		text, err := wire.Canonical(s) // escaping would change the bytes that the hash is of
 		if err != nil {
 			return changed, fmt.Errorf("encoding section %s: %w", s.Name, err)
 		}

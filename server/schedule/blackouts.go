@@ -198,9 +198,9 @@ func allBlackoutsTx(tx *gorm.DB, rows []claimed) (freezes, error) {
 	ids := []uuid.UUID{scope.Provider}
 	seen := map[uuid.UUID]bool{}
 	for _, r := range rows {
-		if !seen[r.TenantID] {
-			seen[r.TenantID] = true
-			ids = append(ids, r.TenantID)
+		if !seen[r.Row.TenantID] {
+			seen[r.Row.TenantID] = true
+			ids = append(ids, r.Row.TenantID)
 		}
 	}
 	return freezesTx(tx, ids)

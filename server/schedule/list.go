@@ -25,6 +25,12 @@ type Filter struct {
 	Prefix   string // of the name, in any letter case
 }
 
+// listed is a schedule with the key that it is sorted by.
+type listed struct {
+	Row     row `gorm:"embedded"`
+	NameKey string
+}
+
 // List is a page of schedules by name.
 func (s *Service) List(ctx context.Context, f Filter, cursor string, limit int) (page []Schedule, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
@@ -43,23 +49,15 @@ func (s *Service) List(ctx context.Context, f Filter, cursor string, limit int) 
 		if err != nil {
 			return err
 		}
-		var rows []struct {
-			row
-			NameKey string
-		}
+		var rows []listed
 		if err := q.Scan(&rows).Error; err != nil {
 			return err
 		}
-		rows, next = tenantdb.Next(byName, rows, limit, func(r struct {
-			row
-			NameKey string
-		}) []any {
-			return []any{r.NameKey, r.ID}
-		})
+		rows, next = tenantdb.Next(byName, rows, limit, func(r listed) []any { return []any{r.NameKey, r.Row.ID} })
 		page = make([]Schedule, len(rows))
 		all := make([]*Schedule, len(rows))
 		for i, r := range rows {
-			if page[i], err = r.schedule(); err != nil {
+			if page[i], err = r.Row.schedule(); err != nil {
 				return err
 			}
 			all[i] = &page[i]

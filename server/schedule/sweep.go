@@ -22,7 +22,7 @@ const Batch = 1000
 
 // claimed is a due row with its schedule.
 type claimed struct {
-	row
+	Row     row `gorm:"embedded"`
 	Zone    string
 	Through time.Time
 	Waiting *string
@@ -60,20 +60,20 @@ func (s *Service) decideTx(tx *gorm.DB, rows []claimed) error {
 	var runs []fired
 	var misses []missed
 	for _, r := range rows {
-		sch, err := r.schedule()
+		sch, err := r.Row.schedule()
 		if err != nil {
-			return fmt.Errorf("schedule %s: %w", r.ID, err)
+			return fmt.Errorf("schedule %s: %w", r.Row.ID, err)
 		}
-		d := due{TenantID: r.TenantID, ScheduleID: r.ID, Zone: r.Zone, Through: r.Through.UTC()}
+		d := due{TenantID: sch.TenantID, ScheduleID: sch.ID, Zone: r.Zone, Through: r.Through.UTC()}
 		if r.Waiting != nil {
 			if err := json.Unmarshal([]byte(*r.Waiting), &d.Waiting); err != nil {
-				return fmt.Errorf("schedule %s: %w", r.ID, err)
+				return fmt.Errorf("schedule %s: %w", sch.ID, err)
 			}
 		}
 		before := d.miss()
-		decision, err := Decide(sch.situation(d, blackouts.holding(r.TenantID), now))
+		decision, err := Decide(sch.situation(d, blackouts.holding(sch.TenantID), now))
 		if err != nil {
-			return fmt.Errorf("schedule %s: %w", r.ID, err)
+			return fmt.Errorf("schedule %s: %w", sch.ID, err)
 		}
 		runs, misses = sch.record(d.Zone, decision, before, now, runs, misses)
 		d.remember(decision.Progress, decision.WakeAt)
