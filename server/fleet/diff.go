@@ -27,7 +27,7 @@ const (
 // are there, and differ, on both sides is taken.
 var naturalKeys = [][]string{
 	{"id"}, {"path"}, {"mountpoint"}, {"mount"}, {"device"}, {"name"}, {"name", "arch"}, {"name", "source"}, {"name", "version"},
-	{"name", "version", "arch"}, {"mac"}, {"address"}, {"serial"}, {"user"},
+	{"name", "version", "arch"}, {"slot"}, {"mac"}, {"address"}, {"serial"}, {"user"},
 }
 
 // Diff tells what changed between two JSON values, lists of objects compared by their natural key and

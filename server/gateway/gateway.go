@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,7 @@ type Service struct {
 	syncs    *tenantdb.Batcher[*report, answer]
 	enrols   *tenantdb.Batcher[fleet.Enrolment, fleet.Enrolled]
 	stopping atomic.Bool
+	stop     sync.Once
 	cancel   context.CancelFunc
 	watched  chan struct{} // closed when the watch has ended
 	wake     chan struct{} // has the watch look at once
@@ -130,15 +132,18 @@ func (s *Service) busy(f *fault.Error) error {
 	return &again
 }
 
-// Stop takes nothing new, answers what is under way, and closes the sockets.
-func (s *Service) Stop(ctx context.Context) error {
-	s.stopping.Store(true)
-	s.cancel()
-	<-s.watched
-	s.bells.Cancel()
-	s.changes.Cancel()
-	err := errors.Join(s.syncs.Close(ctx), s.enrols.Close(ctx), s.devices.close(ctx))
-	return errors.Join(err, s.hub.stop(ctx))
+// Stop takes nothing new, answers what is under way, and closes the sockets. Only the first call does
+// anything.
+func (s *Service) Stop(ctx context.Context) (err error) {
+	s.stop.Do(func() {
+		s.stopping.Store(true)
+		s.cancel()
+		<-s.watched
+		s.bells.Cancel()
+		s.changes.Cancel()
+		err = errors.Join(s.syncs.Close(ctx), s.enrols.Close(ctx), s.devices.close(ctx), s.hub.stop(ctx))
+	})
+	return err
 }
 
 // Stats describes the gateway, for metrics.

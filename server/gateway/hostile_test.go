@@ -90,19 +90,26 @@ func TestMalformedSyncsAreRefusedByName(t *testing.T) {
 		}
 	}
 	large := append([]byte(`{"x":"`), bytes.Repeat([]byte("a"), wire.MaxSyncBytes)...)
-	if status, _ := w.post(t, wire.PathSync, e.claim(t), append(large[:wire.MaxSyncBytes-1], `"}`...)); status != http.StatusRequestEntityTooLarge {
-		t.Errorf("too large: %d", status)
-	}
-	// Who is not known is not read: the connection ends, with or without the answer having arrived.
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.address+wire.PathSync, bytes.NewReader(large))
+	w.refusesUnread(t, "", large, http.StatusUnauthorized)
+	w.refusesUnread(t, e.claim(t), large, http.StatusRequestEntityTooLarge)
+}
+
+// refusesUnread holds that a body is not read and its connection ends, with or without the answer having
+// arrived before that.
+func (w *world) refusesUnread(t testing.TB, bearer string, body []byte, status int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.address+wire.PathSync, bytes.NewReader(body))
 	must(t, err)
 	req.Header.Set("Content-Type", "application/json")
-	if resp, err := http.DefaultClient.Do(req); err == nil {
-		if resp.StatusCode != http.StatusUnauthorized || !resp.Close {
-			t.Errorf("%d, closed %v", resp.StatusCode, resp.Close)
-		}
-		must(t, resp.Body.Close())
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return
 	}
+	if resp.StatusCode != status || !resp.Close {
+		t.Errorf("%d instead of %d, closed %v", resp.StatusCode, status, resp.Close)
+	}
+	must(t, resp.Body.Close())
 }
 
 func TestMalformedEnrolmentsAreRefused(t *testing.T) {
