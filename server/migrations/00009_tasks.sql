@@ -82,6 +82,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_id ON jobs (id);
 CREATE INDEX jobs_approval ON jobs (tenant_id, approval_id) WHERE approval_id IS NOT NULL;
 CREATE INDEX jobs_schedule ON jobs (schedule_id, id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_open ON jobs (checked_at) WHERE finished_at IS NULL AND state <> 'waiting_approval';
 SELECT reeve_protect('jobs');
 -- A technician of several tenants sees the jobs that reach no others, though they are the provider's.

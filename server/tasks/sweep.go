@@ -23,16 +23,19 @@ const (
 // running is left to the device until the task expires.
 func (s *Service) SweepLeases(ctx context.Context) (n int, err error) {
 	err = s.db.System(ctx, func(tx *gorm.DB) error {
-		back := tx.Exec(`UPDATE tasks t SET state = 'queued', lease_until = NULL, reason = 'the device did not begin it; it is offered again'
+		var devices []uuid.UUID
+		err := tx.Raw(`UPDATE tasks t SET state = 'queued', lease_until = NULL, reason = 'the device did not begin it; it is offered again'
 			WHERE (t.tenant_id, t.id) IN (SELECT x.tenant_id, x.id FROM tasks x
-				WHERE x.state = 'leased' AND x.lease_until < now() AND x.attempts < ? LIMIT ? FOR UPDATE SKIP LOCKED)`, maxAttempts, sweepBatch)
-		if back.Error != nil {
-			return fmt.Errorf("taking back leases: %w", back.Error)
+				WHERE x.state = 'leased' AND x.lease_until < now() AND x.attempts < ? LIMIT ? FOR UPDATE SKIP LOCKED)
+			RETURNING t.device_id`, maxAttempts, sweepBatch).Scan(&devices).Error
+		if err != nil {
+			return fmt.Errorf("taking back leases: %w", err)
 		}
+		s.ring(tx, devices)
 		parked, err := s.giveUpCounted(ctx, tx, ending{`'parked'`,
 			`'the device took it ' || x.attempts || ' times and never began; it may be what stops the device'`},
 			`x.state = 'leased' AND x.lease_until < now() AND x.attempts >= ?`, maxAttempts)
-		n = int(back.RowsAffected) + parked
+		n = len(devices) + parked
 		return err
 	})
 	return n, err
