@@ -53,8 +53,8 @@ const maxPastBoots = 4
 //   - A late duplicate: a batch that hung in the network and arrives after newer ones was sent before
 //     them by the endpoint's own clock. It is served and changes no mark, but at most maxLate in a row,
 //     since an endpoint has one batch outstanding.
-//   - A clock that was set back: lower entries never come with it, so rules 2 and 3 wait, and nothing
-//     else looks at the clock.
+//   - A clock that was set back: no lower entry comes with it, and until it has caught up all reports
+//     look late, which only means that rule 3 waits.
 func (m JournalMark) Judge(r JournalReport) (JournalMark, string) {
 	if m.ID == "" {
 		return m.advance(r), ""
@@ -85,7 +85,13 @@ func (m JournalMark) objection(r JournalReport) string {
 	return ""
 }
 
+// advance takes a report that there is nothing to object to. One that was sent before the last may come
+// from a run that has ended since: it says nothing about which run is the present one.
 func (m JournalMark) advance(r JournalReport) JournalMark {
+	m.Stale, m.Entry = 0, r.Entry
+	if m.ID != "" && !r.SentAt.After(m.SentAt) {
+		return m
+	}
 	if r.BootID != "" && r.BootID != m.BootID {
 		past := strings.Fields(m.PastBoots)
 		if m.BootID != "" {
@@ -96,10 +102,7 @@ func (m JournalMark) advance(r JournalReport) JournalMark {
 		}
 		m.PastBoots, m.BootID = strings.Join(past, " "), r.BootID
 	}
-	m.ID, m.Entry, m.BatchID, m.Stale = r.ID, r.Entry, r.BatchID, 0
-	if r.SentAt.After(m.SentAt) {
-		m.SentAt = r.SentAt
-	}
+	m.ID, m.BatchID, m.SentAt = r.ID, r.BatchID, r.SentAt
 	return m
 }
 

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"fmt"
+	"github.com/google/uuid"
+	"gorm.io/gorm"
 	"time"
 )
 
@@ -68,4 +70,12 @@ func presenceSQL(now, since, before string) string {
 		when %[1]s - p.last_seen < p.interval_seconds * interval '1.5 seconds' then 'online'
 		when %[1]s - p.last_seen < p.interval_seconds * interval '3 seconds' then 'overdue'
 		else 'offline' end`, now, since, before)
+}
+
+// PresenceTx is the presence of one device now.
+func (s *Service) PresenceTx(tx *gorm.DB, device uuid.UUID) (Presence, error) {
+	sql, args := s.clock().presence()
+	var p Presence
+	err := tx.Raw("select "+sql+" from device_presence p where p.device_id = ?", append(args, device)...).Scan(&p).Error
+	return p, err
 }
