@@ -15,7 +15,7 @@ import (
 // fails the test; move one in the same commit as its line.
 var ranks = []string{
 	"api api/fault api/wire tenants/scope tenants/calendar server/aiops server/migrations server/portal server/bus",
-	"api/client tenants/tenantdb server/privatedb",
+	"api/client tenants/tenantdb server/privatedb server/dump",
 	"tenants/audit tenants/secrets tenants/files server/work",
 	"tenants",
 	"billing server/notify",
@@ -47,7 +47,7 @@ var doors = map[string][]string{
 	"github.com/gofiber/":                 {"server/rest", "server/gateway", "server/vault", "server/app"},
 	"github.com/robfig/cron":              {"server/schedule", "server/app"},
 	"github.com/golang-jwt/jwt":           {"server/auth", "endpoint/agent", "endpoint/simulate"},
-	"github.com/jackc/pgx":                {"tenants/tenantdb", "server/work", "server/privatedb", "server/migrations", "server/dbtest"},
+	"github.com/jackc/pgx":                {"tenants/tenantdb", "server/work", "server/privatedb", "server/dump", "server/migrations", "server/dbtest"},
 	"gorm.io/driver":                      {"tenants/tenantdb", "server/work", "server/privatedb", "server/migrations", "server/dbtest"},
 	"github.com/riverqueue/":              {"server/work", "server/notify", "server/migrations", "tenants/tenantdb"},
 	"github.com/nats-io/":                 {"server/bus"},

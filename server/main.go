@@ -23,6 +23,7 @@ const usage = `Usage: reeve-server COMMAND [flags]
   backup FILE    write the server's own state (database, keys, files) to an archive
   restore FILE   restore it into an empty data folder or database
   verify-audit   check the audit log's chains and say what was edited, deleted, inserted or reordered
+  health         ask the server on this machine whether it can do its work; fails when it cannot
   version        print the version
 
 Flags mirror the environment: --data-dir is REEVE_DATA_DIR. "reeve-server serve --help" lists them.
@@ -78,6 +79,8 @@ func run(ctx context.Context, args []string) error {
 		return app.Restore(ctx, o, fs.Arg(0))
 	case "verify-audit":
 		return app.VerifyAudit(ctx, o, os.Stdout)
+	case "health":
+		return app.Health(ctx, o)
 	case "version":
 		fmt.Println(app.Version())
 		return nil

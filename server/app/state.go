@@ -33,15 +33,21 @@ type logins struct{ app, migration string }
 // checkpointFile holds the signed heads of the audit chains, outside the database.
 func checkpointFile(o Options) string { return filepath.Join(o.DataDir, "audit-checkpoints.jsonl") }
 
+// privateDir is the folder of the private cluster.
+func privateDir(o Options) string { return filepath.Join(o.DataDir, "postgres") }
+
 // openDatabase starts the private cluster when no other database is configured.
 func openDatabase(ctx context.Context, o Options, c *cleanups) (*privatedb.Cluster, logins, error) {
 	if err := os.MkdirAll(o.DataDir, 0o711); err != nil {
 		return nil, logins{}, fmt.Errorf("making the data folder: %w", err)
 	}
+	if _, err := os.Lstat(filepath.Join(o.DataDir, unfinishedName)); err == nil {
+		return nil, logins{}, fmt.Errorf("a restore into %s was cut off: remove the folder (and empty the database, if it is your own), then restore again", o.DataDir)
+	}
 	if o.DatabaseURL != "" {
 		return nil, logins{o.DatabaseURL, o.MigrationURL}, nil
 	}
-	cluster, err := privatedb.Start(ctx, privatedb.Options{Dir: filepath.Join(o.DataDir, "postgres"), Log: o.Log})
+	cluster, err := privatedb.Start(ctx, privatedb.Options{Dir: privateDir(o), Log: o.Log})
 	if err != nil {
 		return nil, logins{}, fmt.Errorf("starting the private database: %w", err)
 	}
@@ -55,10 +61,15 @@ func openState(ctx context.Context, o Options, c *cleanups) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openStateOn(ctx, o, c, cluster, urls)
+}
+
+// openStateOn is openState on a database that is reached already.
+func openStateOn(ctx context.Context, o Options, c *cleanups, cluster *privatedb.Cluster, urls logins) (s *state, err error) {
 	if err := migrations.Up(ctx, urls.migration, o.Log); err != nil {
 		return nil, fmt.Errorf("migrating the database: %w", err)
 	}
-	s := &state{cluster: cluster, urls: urls, now: time.Now}
+	s = &state{cluster: cluster, urls: urls, now: time.Now}
 	if s.db, err = tenantdb.Open(ctx, tenantdb.Options{URL: urls.app, Log: o.Log}); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,16 @@ func Latest() int64 {
 	return latest
 }
 
+// LatestQueue is the same of the job queue's schema, as its own migrations number it.
+func LatestQueue() int64 {
+	river, err := newRiver(nil)
+	if err != nil {
+		panic(err) // its migrations are part of the program
+	}
+	versions := river.AllVersions()
+	return int64(versions[len(versions)-1].Version)
+}
+
 // Hash names the schema of this program: two programs with the same hash make the same database.
 func Hash() string {
 	h := sha256.New()

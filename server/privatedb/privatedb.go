@@ -88,10 +88,14 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if c.keeper, err = startKeeper(ctx, c.location, o.Log); err != nil {
 		return nil, err
 	}
+	c.setURLs()
+	return c, c.bootstrap(ctx)
+}
+
+func (c *Cluster) setURLs() {
 	c.AppURL = c.url("reeve_app", database)
 	c.MigratorURL = c.url("reeve_migrator", database)
 	c.AdminURL = c.url(superuser, database)
-	return c, c.bootstrap(ctx)
 }
 
 // Stop shuts the cluster down: clients are disconnected, everything is written out.
