@@ -2,9 +2,9 @@ import { ActionIcon, Button, Checkbox, Group, Loader, Menu, Skeleton, Text, Tool
 import { useLocalStorage, useMediaQuery } from '@mantine/hooks';
 import { IconChevronDown, IconChevronUp, IconColumns3, IconRefresh, IconSelector } from '@tabler/icons-react';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
-import { flexRender, getCoreRowModel, useReactTable, type ColumnDef, type RowData } from '@tanstack/react-table';
+import { flexRender, getCoreRowModel, useReactTable, type ColumnDef, type Row, type RowData } from '@tanstack/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent, type ReactNode } from 'react';
+import { memo, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent, type ReactNode } from 'react';
 import type { Page } from '../api/types';
 import { useGo } from '../app/tenant';
 import { t } from '../messages/t';
@@ -79,7 +79,12 @@ export function ServerTable<T>(props: Props<T>) {
     // Reading fifty pages anew every few seconds would help nobody: only short lists are kept live.
     refetchInterval: (state) => (refreshMs && (state.state.data?.pages.length ?? 0) <= 2 ? refreshMs : false),
   });
-  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const rows = useMemo(() => {
+    // A row that moved between two pages while they were read comes twice: show it once.
+    const seen = new Set<string>();
+    return (query.data?.pages.flatMap((page) => page.items) ?? []).filter((row) => !seen.has(rowId(row)) && seen.add(rowId(row)));
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [query.data]);
   const total = query.data?.pages[0]?.total ?? undefined;
 
   const [chosen, setChosen] = useLocalStorage<Record<string, boolean>>({ key: `reeve.columns.${id}`, defaultValue: {}, getInitialValueInEffect: false });
@@ -148,6 +153,18 @@ export function ServerTable<T>(props: Props<T>) {
     else return;
     event.preventDefault();
   }
+
+  // One stable object, so that scrolling draws only the rows that come into view.
+  const latest = useRef({ toggle, open, setActive });
+  latest.current = { toggle, open, setActive };
+  const handlers = useMemo<RowHandlers<T>>(
+    () => ({
+      toggle: (key) => latest.current.toggle(key),
+      open: (row, event) => latest.current.open(row, event),
+      focus: (index) => latest.current.setActive(index),
+    }),
+    [],
+  );
 
   const before = items[0]?.start ?? 0;
   const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
@@ -225,32 +242,17 @@ export function ServerTable<T>(props: Props<T>) {
               {items.map((item) => {
                 const row = model[item.index];
                 if (!row) return null;
-                const isSelected = selected.has(row.id);
                 return (
-                  <tr
+                  <BodyRow
                     key={row.id}
-                    data-index={item.index}
-                    data-selected={isSelected || undefined}
-                    data-clickable={clickable || undefined}
-                    aria-rowindex={item.index + 2}
-                    aria-selected={bulk ? isSelected : undefined}
-                    tabIndex={item.index === current ? 0 : -1}
-                    onFocus={() => setActive(item.index)}
-                    onClick={(event) => {
-                      if (clickable && !(event.target as HTMLElement).closest('a,button,input,label')) open(row.original, event);
-                    }}
-                  >
-                    {bulk && (
-                      <td>
-                        <Checkbox size="xs" aria-label={t('kit.selectRow')} checked={isSelected} onChange={() => toggle(row.id)} />
-                      </td>
-                    )}
-                    {row.getVisibleCells().map((cell) => (
-                      <td key={cell.id} data-align={cell.column.columnDef.meta?.align}>
-                        <div className="truncate">{flexRender(cell.column.columnDef.cell, cell.getContext())}</div>
-                      </td>
-                    ))}
-                  </tr>
+                    row={row}
+                    columns={shown}
+                    index={item.index}
+                    selected={bulk ? selected.has(row.id) : undefined}
+                    current={item.index === current}
+                    clickable={clickable}
+                    handlers={handlers}
+                  />
                 );
               })}
               {after > 0 && <tr style={{ height: after }} aria-hidden />}
@@ -273,6 +275,49 @@ export function ServerTable<T>(props: Props<T>) {
     </div>
   );
 }
+
+type RowHandlers<T> = { toggle: (key: string) => void; open: (row: T, event: MouseEvent) => void; focus: (index: number) => void };
+
+type BodyRowProps<T> = {
+  row: Row<T>;
+  /** The columns shown; only there so that another choice of columns draws the row anew. */
+  columns: Columns<T>;
+  index: number;
+  selected: boolean | undefined;
+  current: boolean;
+  clickable: boolean;
+  handlers: RowHandlers<T>;
+};
+
+function PlainBodyRow<T>({ row, index, selected, current, clickable, handlers }: BodyRowProps<T>) {
+  return (
+    <tr
+      data-index={index}
+      data-selected={selected || undefined}
+      data-clickable={clickable || undefined}
+      aria-rowindex={index + 2}
+      aria-selected={selected}
+      tabIndex={current ? 0 : -1}
+      onFocus={() => handlers.focus(index)}
+      onClick={(event) => {
+        if (clickable && !(event.target as HTMLElement).closest('a,button,input,label')) handlers.open(row.original, event);
+      }}
+    >
+      {selected !== undefined && (
+        <td>
+          <Checkbox size="xs" aria-label={t('kit.selectRow')} checked={selected} onChange={() => handlers.toggle(row.id)} />
+        </td>
+      )}
+      {row.getVisibleCells().map((cell) => (
+        <td key={cell.id} data-align={cell.column.columnDef.meta?.align}>
+          <div className="truncate">{flexRender(cell.column.columnDef.cell, cell.getContext())}</div>
+        </td>
+      ))}
+    </tr>
+  );
+}
+
+const BodyRow = memo(PlainBodyRow) as typeof PlainBodyRow;
 
 function ariaSort(sort: string | undefined, by: string | undefined) {
   if (!by || !sort) return undefined;

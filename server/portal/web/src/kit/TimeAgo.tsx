@@ -1,4 +1,3 @@
-import { Tooltip } from '@mantine/core';
 import { exactTime, relativeTime } from './format';
 import { useNow } from './clock';
 
@@ -6,11 +5,10 @@ import { useNow } from './clock';
 export function TimeAgo({ at, none = '–' }: { at: string | null | undefined; none?: string }) {
   const now = useNow();
   if (!at) return <>{none}</>;
+  // The browser's own tooltip: a long table holds hundreds of these.
   return (
-    <Tooltip label={exactTime(at)}>
-      <time dateTime={at} className="tnum">
-        {relativeTime(at, Math.max(now, Date.now() - 15_000))}
-      </time>
-    </Tooltip>
+    <time dateTime={at} title={exactTime(at)} className="tnum">
+      {relativeTime(at, Math.max(now, Date.now() - 15_000))}
+    </time>
   );
 }
