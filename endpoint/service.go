@@ -97,14 +97,16 @@ func dependencies() []string {
 }
 
 // systemdUnit gives the endpoint time for its goodbye, and leaves it to the endpoint to end what its
-// tasks started: a service that a script began should outlive it.
+// tasks started: a service that a script began should outlive it. A proxy is named in the file under
+// /etc/default.
 const systemdUnit = `[Unit]
-Description={{.Description}}
-ConditionFileIsExecutable={{.Path|cmdEscape}}
-{{range $i, $dep := .Dependencies}}{{$dep}}
+Description={{Description}}
+ConditionFileIsExecutable={{Path | cmdEscape}}
+{{range Dependencies}}{{.}}
 {{end}}
 [Service]
-ExecStart={{.Path|cmdEscape}}{{range .Arguments}} {{.|cmd}}{{end}}
+ExecStart={{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}
+EnvironmentFile=-/etc/default/{{Name}}
 Restart=always
 RestartSec=5
 KillMode=process

@@ -42,6 +42,11 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // the device's clock
 	Live    map[string]LiveHandler
+
+	// Tests take the network, the kinds of tasks and the inventory into their own hands.
+	transport http.RoundTripper
+	registry  runner.Registry
+	collector *runner.Collector
 }
 
 // store is what the agent keeps on disk.
@@ -121,8 +126,11 @@ func newAgent(o Options, dev device) (*Agent, error) {
 	a := &Agent{
 		remote: remote{dev: dev, aim: wire.SyncAimBytes},
 		dir:    o.Dir, version: o.Version, log: o.Log, config: dev.Config,
-		collector: runner.NewCollector(), facts: runner.HostFacts(),
+		collector: o.collector, facts: runner.HostFacts(),
 		signals: signals{ring: make(chan struct{}, 1), urgent: make(chan struct{}, 1), change: make(chan struct{}, 1)},
+	}
+	if a.collector == nil {
+		a.collector = runner.NewCollector()
 	}
 	key, err := loadOrMakeKey(o.Dir.keyFile())
 	if err != nil {
@@ -134,10 +142,10 @@ func newAgent(o Options, dev device) (*Agent, error) {
 	}
 	a.clock = newClock(o.Now, a.store.journal.floor())
 	a.status = &statusWriter{path: o.Dir.statusFile()}
-	if err := a.connectTo(key, o.Live); err != nil {
+	if err := a.connectTo(o.transport, key, o.Live); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	if err := a.makeWorker(); err != nil {
+	if err := a.makeWorker(o.registry); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	a.event(eventStarted, "The endpoint started", map[string]any{"version": o.Version})
@@ -165,18 +173,15 @@ func (a *Agent) openStore(now func() time.Time) (damaged int, err error) {
 }
 
 // connectTo prepares both ways to the server.
-func (a *Agent) connectTo(key ed25519.PrivateKey, live map[string]LiveHandler) error {
+func (a *Agent) connectTo(transport http.RoundTripper, key ed25519.PrivateKey, live map[string]LiveHandler) (err error) {
 	if _, err := serverURL(a.dev.Server, a.dev.InsecureHTTP); err != nil {
 		return err
 	}
-	transport, err := newTransport(a.dev.CA)
-	if err != nil {
-		return err
+	if transport == nil {
+		if transport, err = newTransport(a.dev.CA); err != nil {
+			return err
+		}
 	}
-	return a.connectOver(transport, key, live)
-}
-
-func (a *Agent) connectOver(transport http.RoundTripper, key ed25519.PrivateKey, live map[string]LiveHandler) (err error) {
 	token := func() (string, error) { return DeviceToken(a.dev.ID, key, a.clock.serverNow()) }
 	if a.https, err = newHTTPSLink(a.dev.Server, transport, token); err != nil {
 		return err
@@ -189,12 +194,16 @@ func (a *Agent) connectOver(transport http.RoundTripper, key ed25519.PrivateKey,
 	return nil
 }
 
-func (a *Agent) makeWorker() error {
-	scripts, err := runner.Scripts(a.dir.scriptsDir())
-	if err != nil {
-		return err
+// makeWorker prepares the tasks, and first of all reports those that an earlier run left unfinished.
+func (a *Agent) makeWorker(registry runner.Registry) error {
+	if registry == nil {
+		scripts, err := runner.Scripts(a.dir.scriptsDir())
+		if err != nil {
+			return err
+		}
+		registry = runner.Registry{wire.KindScript: scripts, wire.KindInventory: runner.Inventory(a.collector, a.keep)}
 	}
-	a.worker = a.newWorker(runner.Registry{wire.KindScript: scripts, wire.KindInventory: runner.Inventory(a.collector, a.keep)})
+	a.worker = a.newWorker(registry)
 	return a.worker.recover()
 }
 
