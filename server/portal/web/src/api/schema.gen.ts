@@ -3057,7 +3057,9 @@ export interface components {
             recurrence?: components["schemas"]["Recurrence"];
             zone_mode?: components["schemas"]["ZoneMode"];
             zone?: string | null;
-            window?: components["schemas"]["Window"] | null;
+            window?: components["schemas"]["Window"];
+            /** @description Do without a window from now on */
+            drop_window?: boolean;
             catch_up?: components["schemas"]["CatchUp"];
             jitter_seconds?: number;
         };
@@ -3098,6 +3100,10 @@ export interface components {
             catch_up: boolean;
             /** Format: uuid */
             job_id?: string | null;
+            /** @enum {string} */
+            state: "fired" | "done" | "failed";
+            /** @description Why it reached no device, or failed */
+            reason: string;
             devices: number;
         };
         /** @description A page of ScheduleRun. */
@@ -3249,8 +3255,6 @@ export interface components {
             commit: string;
             /** Format: date-time */
             server_time: string;
-            /** @description Time zones the server knows */
-            zones: string[];
         };
         Health: {
             /** @enum {string} */
