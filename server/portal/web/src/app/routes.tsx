@@ -1,4 +1,5 @@
 import { createBrowserRouter, type RouteObject } from 'react-router';
+import { adminPages } from './adminPages';
 import { Shell } from './Shell';
 import { Broken, NotFound } from './Broken';
 
@@ -6,6 +7,7 @@ import { Broken, NotFound } from './Broken';
 const page = (path: string, load: () => Promise<{ Component: React.ComponentType }>): RouteObject => ({ path, lazy: load, errorElement: <Broken /> });
 
 const pages: RouteObject[] = [
+  ...adminPages.map(([path, load]) => page(path, load)),
   page('/', () => import('../pages/dashboard/DashboardPage')),
   page('/schedules', () => import('../pages/schedules/SchedulesPage')),
   page('/schedules/new', () => import('../pages/schedules/ScheduleEditPage')),

@@ -1,4 +1,5 @@
 // The catalogue of messages. One file per area keeps each short; a key is "area.name".
+import { admin } from './en/admin';
 import { devices } from './en/devices';
 import { kit } from './en/kit';
 import { names } from './en/names';
@@ -11,4 +12,5 @@ export const en = {
   ...shell,
   ...devices,
   ...work,
+  ...admin,
 };
