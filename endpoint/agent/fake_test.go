@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -377,5 +378,9 @@ func start(t testing.TB, o Options) (stop func()) {
 	})
 }
 
-// elapse lets synthetic time pass; it is used inside synctest only.
-func elapse(d time.Duration) { <-time.After(d) }
+// elapse lets synthetic time pass and everything that follows from it happen; it is used inside
+// synctest only.
+func elapse(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
