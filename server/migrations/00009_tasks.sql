@@ -104,7 +104,7 @@ CREATE TABLE job_waves (
 SELECT reeve_protect('job_waves');
 
 CREATE TABLE tasks (
-    tenant_id            uuid        NOT NULL REFERENCES tenants (id),
+    tenant_id            uuid        NOT NULL, -- the device refers to its tenant
     id                   uuid        NOT NULL,
     job_id               uuid        NOT NULL,
     job_tenant_id        uuid        NOT NULL,

@@ -26,7 +26,6 @@ type endpoint struct {
 	index   int
 	journal map[uuid.UUID]int // executions
 	outbox  []tasks.Update
-	running []uuid.UUID
 	seq     int
 }
 
