@@ -70,7 +70,7 @@ function Editor({ schedule }: { schedule: Schedule | undefined }) {
     if (!targets) return;
     void submit(async () => {
       const saved = schedule
-        ? await ok(api.PATCH('/api/v1/schedules/{id}', { params: { path: { id: schedule.id } }, body: { version: schedule.version, ...common(values, targets), zone: values.zone_mode === 'fixed' ? values.zone : null, window: values.windowed ? values.window : null } }))
+        ? await ok(api.PATCH('/api/v1/schedules/{id}', { params: { path: { id: schedule.id } }, body: { version: schedule.version, ...common(values, targets), zone: values.zone_mode === 'fixed' ? values.zone : null, ...(values.windowed ? { window: values.window } : { drop_window: true }) } }))
         : await ok(
             api.POST('/api/v1/schedules', {
               body: {
