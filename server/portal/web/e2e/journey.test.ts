@@ -49,14 +49,14 @@ test('a script runs on a device and its output is read', async () => {
 
   await page.waitForURL(/\/jobs\/[0-9a-f-]{36}/);
   await page.getByRole('log').getByText('step 3').waitFor({ timeout: 60_000 });
-  await page.getByText('Exit code 3').waitFor({ timeout: 60_000 });
-  await page.getByText('stderr', { exact: false }).first().click();
+  await page.getByText('Exit code 3', { exact: true }).waitFor({ timeout: 60_000 });
+  await page.getByText('stderr', { exact: true }).first().click();
   await page.getByRole('log').getByText('careful').waitFor();
   await shot(page, 'journey-3-output');
 
   // The address alone leads back to it, after the token in memory is gone.
   await page.reload();
-  await page.getByText('Exit code 3').waitFor();
+  await page.getByText('Exit code 3', { exact: true }).waitFor();
   expect(faults).toEqual([]);
   await context.close();
 });
@@ -114,8 +114,8 @@ test('signing out ends the session for good', async () => {
 });
 
 const PAGES = [
-  '/', '/devices', '/jobs', '/schedules', '/schedules?tab=missed', '/schedules?tab=blackouts', '/schedules/new', '/scripts', '/scripts/new', '/tenants', '/enrolment', '/users', '/api-keys', '/policies', '/custom-fields', '/approvals', '/audit', '/settings',
-  '/api-description', '/profile', '/profile?tab=security', '/profile?tab=sessions', '/no-such-page',
+  '/', '/devices', '/jobs', '/schedules', '/schedules?tab=missed', '/schedules?tab=blackouts', '/schedules/new', '/scripts', '/scripts/new', '/tenants', '/enrolment', '/users', '/keys', '/policies', '/custom-fields', '/approvals', '/audit', '/settings',
+  '/reference', '/profile', '/profile?tab=security', '/profile?tab=sessions', '/no-such-page',
 ];
 
 for (const [screen, viewport] of [['desktop', DESKTOP], ['phone', PHONE]] as const) {

@@ -28,13 +28,13 @@ export const navigation: NavGroup[] = [
     label: 'nav.admin',
     items: [
       { to: '/users', label: 'nav.users', icon: IconUsers, needs: ['users.read'] },
-      { to: '/api-keys', label: 'nav.apiKeys', icon: IconKey, needs: ['api_keys.read'] },
+      { to: '/keys', label: 'nav.apiKeys', icon: IconKey, needs: ['api_keys.read'] },
       { to: '/policies', label: 'nav.policies', icon: IconShieldCheck, needs: ['policies.read'] },
       { to: '/custom-fields', label: 'nav.customFields', icon: IconForms, needs: ['custom_fields.read'] },
       { to: '/approvals', label: 'nav.approvals', icon: IconChecklist, needs: ['approvals.read'] },
       { to: '/audit', label: 'nav.audit', icon: IconClipboardText, needs: ['audit.read'] },
       { to: '/settings', label: 'nav.settings', icon: IconSettings, needs: ['settings.read'] },
-      { to: '/api-description', label: 'nav.api', icon: IconApi },
+      { to: '/reference', label: 'nav.api', icon: IconApi },
     ],
   },
 ];

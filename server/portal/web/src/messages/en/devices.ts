@@ -116,6 +116,7 @@ export const devices = {
     uid: 'User id',
     gid: 'Group id',
     used_bytes: 'Used',
+    used_percent: 'Used',
   },
   policyKinds: { endpoint: 'Endpoint' },
   policyFields: {

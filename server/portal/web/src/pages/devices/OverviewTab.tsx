@@ -33,7 +33,7 @@ export function OverviewTab({ device }: { device: Device }) {
               [t('devices.arch'), device.arch],
               [t('devices.manufacturer'), plain(device.manufacturer ?? '')],
               [t('devices.model'), plain(device.model ?? '')],
-              [t('devices.serial'), <span key="s" className="mono">{plain(device.serial ?? '')}</span>],
+              [t('devices.serial'), device.serial ? <span key="s" className="mono">{plain(device.serial)}</span> : null],
               [t('devices.up'), device.boot_at ? duration((now - Date.parse(device.boot_at)) / 1000) : null],
               [t('devices.users'), plain(device.logged_in_users.join(', '))],
               [t('fields.zone'), device.zone],
