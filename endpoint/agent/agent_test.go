@@ -91,6 +91,7 @@ func TestLiveOutputComesWithinASecondAndWhole(t *testing.T) {
 		})))
 		defer stop()
 		final := s.final(id)
+		synctest.Wait()
 		if string(s.output[id]["stderr"]) != big || final.StderrTruncated == nil || !*final.StderrTruncated || *final.Reason != "on purpose" {
 			t.Errorf("%d bytes of output, %+v", len(s.output[id]["stderr"]), final)
 		}
@@ -123,6 +124,7 @@ func TestAnEndpointKilledInTheMiddleReportsItOnceAndTruthfully(t *testing.T) {
 			return runner.Result{State: api.AgentTaskUpdateStateSucceeded}
 		})))
 		<-running
+		synctest.Wait()
 		// What a kill leaves is the data folder as it is now.
 		if out, err := exec.Command("cp", "-a", string(dir), string(copied)).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
