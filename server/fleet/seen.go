@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -338,15 +337,4 @@ func SetConfigTx(tx *gorm.DB, list []Config) error {
 	return tx.Exec(`update device_configs c set version = u.version, interval_seconds = u.seconds
 		from unnest(?::uuid[], ?::uuid[], ?::text[], ?::int[]) as u (tenant_id, device_id, version, seconds)
 		where c.tenant_id = u.tenant_id and c.device_id = u.device_id`, tenants, devices, versions, intervals).Error
-}
-
-// LastHeard is when any device was last heard, by the database's clock; zero when none ever was. A
-// starting server takes it for the last moment at which somebody listened.
-func (s *Service) LastHeard(ctx context.Context) (time.Time, error) {
-	var at *time.Time
-	err := s.db.System(ctx, func(tx *gorm.DB) error { return tx.Raw("select max(last_seen) from device_presence").Scan(&at).Error })
-	if err != nil || at == nil {
-		return time.Time{}, err
-	}
-	return *at, nil
 }

@@ -45,7 +45,7 @@ func (s *Service) deviceTx(tx *gorm.DB, id uuid.UUID) (Device, error) {
 // device's policies depend on holds this lock, so that two changes do not compute from old rows.
 func (s *Service) lockTx(tx *gorm.DB, id uuid.UUID) (Device, error) {
 	var found []uuid.UUID
-	if err := tx.Raw("select id from devices where id = ? for update", id).Scan(&found).Error; err != nil {
+	if err := tx.Raw("select id from devices where id = ? for no key update", id).Scan(&found).Error; err != nil {
 		return Device{}, err
 	}
 	if len(found) == 0 {

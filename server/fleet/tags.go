@@ -98,7 +98,7 @@ func (s *Service) TagMany(ctx context.Context, list []uuid.UUID, c TagChange) (i
 // held.
 func lockTaggedTx(tx *gorm.DB, list ids) ([]tagged, error) {
 	var locked []uuid.UUID
-	if err := tx.Raw("select id from devices where id = any(?::uuid[]) order by id for update", list).Scan(&locked).Error; err != nil {
+	if err := tx.Raw("select id from devices where id = any(?::uuid[]) order by id for no key update", list).Scan(&locked).Error; err != nil {
 		return nil, err
 	}
 	if len(locked) != len(list) {
