@@ -65,11 +65,12 @@ func openState(ctx context.Context, o Options, c *cleanups) (*state, error) {
 }
 
 // openStateOn is openState on a database that is reached already.
-func openStateOn(ctx context.Context, o Options, c *cleanups, cluster *privatedb.Cluster, urls logins) (s *state, err error) {
-	if err := migrations.Up(ctx, urls.migration, o.Log); err != nil {
+func openStateOn(ctx context.Context, o Options, c *cleanups, cluster *privatedb.Cluster, urls logins) (*state, error) {
+	err := migrations.Up(ctx, urls.migration, o.Log)
+	if err != nil {
 		return nil, fmt.Errorf("migrating the database: %w", err)
 	}
-	s = &state{cluster: cluster, urls: urls, now: time.Now}
+	s := &state{cluster: cluster, urls: urls, now: time.Now}
 	if s.db, err = tenantdb.Open(ctx, tenantdb.Options{URL: urls.app, Log: o.Log}); err != nil {
 		return nil, err
 	}

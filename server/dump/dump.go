@@ -229,6 +229,9 @@ func summarise(ctx context.Context, q querier) (s Summary, err error) {
 	if err := q.QueryRow(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&s.Schema); err != nil {
 		return s, fmt.Errorf("reading the schema's version: %w", err)
 	}
+	if _, queued := s.Rows["river.river_migration"]; !queued {
+		return s, nil
+	}
 	if err := q.QueryRow(ctx, "SELECT max(version) FROM river.river_migration").Scan(&s.Queue); err != nil {
 		return s, fmt.Errorf("reading the job queue's version: %w", err)
 	}
