@@ -84,7 +84,7 @@ func TestABackupBringsEverythingBack(t *testing.T) {
 	if err := Restore(t.Context(), o, path); err != nil {
 		t.Fatal(err)
 	}
-	want["audit_entries"]++ // the restore itself
+	want["audit_entries"]++            // the restore itself
 	delete(want, "river.river_leader") // of the running server
 	for name, n := range counts(t, urls.Migrator) {
 		if name == "river.river_leader" {
