@@ -224,9 +224,7 @@ const BROWSER_ZONES = (() => {
 
 /** Chooses an IANA time zone; each shows how far it is from UTC now. */
 export function ZoneSelect({ value, onChange, ...field }: PickProps) {
-  const version = useQuery({ queryKey: ['version'], queryFn: ({ signal }) => ok(api.GET('/api/v1/version', { signal })), staleTime: Infinity });
-  const zones = version.data?.zones.length ? version.data.zones : BROWSER_ZONES;
-  const data = useMemo(() => [...new Set([...(value ? [value] : []), ...zones])], [zones, value]);
+  const data = useMemo(() => [...new Set([...(value ? [value] : []), ...BROWSER_ZONES])], [value]);
   return (
     <Select
       label={t('fields.zone')}
