@@ -660,7 +660,7 @@ type ClientInterface interface {
 
 	// CreateEnrolmentTokenWithBody Create an enrolment token
 	//
-	// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+	// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -669,7 +669,7 @@ type ClientInterface interface {
 
 	// CreateEnrolmentToken Create an enrolment token
 	//
-	// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+	// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2690,7 +2690,7 @@ func (c *Client) ListEnrolmentTokens(ctx context.Context, params *ListEnrolmentT
 
 // CreateEnrolmentTokenWithBody Create an enrolment token
 //
-// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2709,7 +2709,7 @@ func (c *Client) CreateEnrolmentTokenWithBody(ctx context.Context, params *Creat
 
 // CreateEnrolmentToken Create an enrolment token
 //
-// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -11442,7 +11442,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateEnrolmentTokenWithBodyWithResponse Create an enrolment token
 	//
-	// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+	// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11451,7 +11451,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateEnrolmentTokenWithResponse Create an enrolment token
 	//
-	// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+	// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19326,7 +19326,7 @@ func (c *ClientWithResponses) ListEnrolmentTokensWithResponse(ctx context.Contex
 
 // CreateEnrolmentTokenWithBodyWithResponse Create an enrolment token
 //
-// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19341,7 +19341,7 @@ func (c *ClientWithResponses) CreateEnrolmentTokenWithBodyWithResponse(ctx conte
 
 // CreateEnrolmentTokenWithResponse Create an enrolment token
 //
-// The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+// The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -796,7 +796,7 @@ export interface paths {
         put?: never;
         /**
          * Create an enrolment token
-         * @description The token is shown once: a repeated request with the same Idempotency-Key answers 409 instead of showing it again.
+         * @description The token is shown once and kept only as a hash. Repeating the request with its Idempotency-Key, to a lost answer, returns that answer again for two days.
          */
         post: operations["createEnrolmentToken"];
         delete?: never;
