@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -40,6 +41,10 @@ func (c clock) presence() (string, []any) {
 func (f Filter) compile(c *condition, k clock) { compileGroup(c, k, f.All, f.Any) }
 
 func compileGroup(c *condition, k clock, all, any []Term) {
+	if all == nil && len(any) > 1 && !slices.ContainsFunc(any, func(t Term) bool { return !t.isSet() }) {
+		compileUnion(c, any)
+		return
+	}
 	terms, joint := all, " and "
 	if all == nil {
 		terms, joint = any, " or "
@@ -58,6 +63,34 @@ func compileGroup(c *condition, k clock, all, any []Term) {
 	c.add(")")
 }
 
+// isSet tells whether the term picks devices by rows of a side table.
+func (t Term) isSet() bool {
+	switch fields[t.Field].kind {
+	case enumField, idField, presenceField:
+		return false
+	}
+	return t.All == nil && t.Any == nil && !negative(t.Op)
+}
+
+// negative tells whether the operator asks for the absence of a row.
+func negative(op string) bool { return op == "ne" || op == "lacks" || op == "unset" }
+
+// compileUnion makes one set of alternatives, which the database can look up or hash; as conditions
+// joined by "or" it would have to try each of them on each device.
+func compileUnion(c *condition, terms []Term) {
+	c.add("exists (select 1 from (")
+	for i, t := range terms {
+		if i > 0 {
+			c.add(" union all ")
+		}
+		s := sideOf(fields[t.Field].kind, t)
+		c.add("select x.tenant_id, x."+s.device+" as device_id from "+s.table+" x where true"+s.where, s.args...)
+		values, _ := t.values()
+		s.compare(c, t.Op, values)
+	}
+	c.add(") u where u.tenant_id = d.tenant_id and u.device_id = d.id)")
+}
+
 func compileTerm(c *condition, k clock, t Term) {
 	spec := fields[t.Field]
 	values, _ := t.values()
@@ -67,9 +100,10 @@ func compileTerm(c *condition, k clock, t Term) {
 	case idField:
 		compileColumn(c, spec.column, t.Op, parseIDs(values))
 	case presenceField:
-		sql, args := k.presence()
-		c.add("(("+sql+") = any(?)", append(args, texts(values))...)
-		c.add(map[bool]string{true: ") = false", false: ")"}[t.Op == "ne"])
+		if t.Op == "ne" {
+			c.add("not ")
+		}
+		c.present(k, values)
 	default:
 		compileSide(c, sideOf(spec.kind, t), t.Op, values)
 	}
@@ -83,38 +117,44 @@ func compileColumn(c *condition, column, op string, values any) {
 	c.add(column+" = any(?)", values)
 }
 
-// side is a table with a row per value of a device.
+// side is a table x with a row per value of a device.
 type side struct {
-	from  string // "table x where <it is this device's> and <it is this field>"
-	args  []any
-	value string // the column compared
-	fold  bool   // values are kept in lower case
+	table  string
+	device string // the column with the device's id
+	where  string // " and <it is this field>"
+	args   []any
+	value  string // the column compared
+	fold   bool   // values are kept in lower case
 }
 
 func sideOf(kind fieldKind, t Term) side {
 	switch kind {
 	case tagField:
-		return side{from: "device_tags x where x.tenant_id = d.tenant_id and x.device_id = d.id", value: "x.tag"}
+		return side{table: "device_tags", device: "device_id", value: "x.tag"}
 	case softwareField:
-		return side{from: "device_software x where x.tenant_id = d.tenant_id and x.device_id = d.id", value: "x.name_key", fold: true}
+		return side{table: "device_software", device: "device_id", value: "x.name_key", fold: true}
 	case customField:
-		return side{from: "custom_field_values x where x.tenant_id = d.tenant_id and x.object_type = 'device' and x.object_id = d.id and x.key = ?",
+		return side{table: "custom_field_values", device: "object_id", where: " and x.object_type = 'device' and x.key = ? and x.value is not null",
 			args: []any{t.Key}, value: "x.value"}
 	}
-	return side{from: "device_facts x where x.tenant_id = d.tenant_id and x.device_id = d.id and x.field = ?",
-		args: []any{t.Field}, value: "x.value_key", fold: true}
+	return side{table: "device_facts", device: "device_id", where: " and x.field = ?", args: []any{t.Field}, value: "x.value_key", fold: true}
 }
 
 func compileSide(c *condition, s side, op string, values []string) {
+	if negative(op) {
+		c.add("not ")
+	}
+	c.add("exists (select 1 from "+s.table+" x where x.tenant_id = d.tenant_id and x."+s.device+" = d.id"+s.where, s.args...)
+	s.compare(c, op, values)
+	c.add(")")
+}
+
+func (s side) compare(c *condition, op string, values []string) {
 	if s.fold {
 		for i := range values {
 			values[i] = strings.ToLower(values[i])
 		}
 	}
-	if op == "ne" || op == "lacks" || op == "unset" {
-		c.add("not ")
-	}
-	c.add("exists (select 1 from "+s.from, s.args...)
 	switch op {
 	case "eq", "ne", "has", "lacks":
 		c.add(" and "+s.value+" = ?", values[0])
@@ -125,7 +165,13 @@ func compileSide(c *condition, s side, op string, values []string) {
 	case "contains":
 		c.add(" and strpos("+s.value+", ?) > 0", values[0])
 	}
-	c.add(")")
+}
+
+// present narrows to devices whose presence is one of the values.
+func (c *condition) present(k clock, values []string) {
+	sql, args := k.presence()
+	c.add("exists (select 1 from device_presence p where p.tenant_id = d.tenant_id and p.device_id = d.id and ("+sql+") = any(?))",
+		append(args, texts(values))...)
 }
 
 // search narrows to devices that have a term with each of the beginnings.

@@ -78,7 +78,7 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 		return page, err
 	}
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		inner, err := sort.Page(c.on(s.devices(tx, "d.*")), q.Cursor, q.Limit)
+		inner, err := sort.Page(c.on(tx.Table("devices d").Select("d.*")), q.Cursor, q.Limit)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 		}
 		if q.WithTotal {
 			var total int64
-			if err := c.on(s.devices(tx, "count(*)")).Scan(&total).Error; err != nil {
+			if err := c.on(tx.Table("devices d").Select("count(*)")).Scan(&total).Error; err != nil {
 				return err
 			}
 			n := int(total)
@@ -108,12 +108,6 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 	}
 	page.Items, page.Next = tenantdb.Next(sort, page.Items, q.Limit, func(d Device) []any { return d.key(q.Sort) })
 	return page, nil
-}
-
-// devices is the source of conditions: devices d with their presence p.
-func (s *Service) devices(tx *gorm.DB, columns string) *gorm.DB {
-	return tx.Table("devices d").Select(columns).
-		Joins("join device_presence p on p.tenant_id = d.tenant_id and p.device_id = d.id")
 }
 
 // where compiles the query into one condition.
@@ -138,8 +132,8 @@ func (s *Service) where(ctx context.Context, q Query) (*condition, error) {
 		c.and("exists (select 1 from device_tags x where x.tenant_id = d.tenant_id and x.device_id = d.id and x.tag = ?)", *q.Tag)
 	}
 	if q.Presence != nil {
-		sql, args := s.clock().presence()
-		c.and("("+sql+") = ?", append(args, *q.Presence)...)
+		c.and("")
+		c.present(s.clock(), []string{*q.Presence})
 	}
 	if q.Text != nil {
 		c.search(*q.Text)
@@ -169,4 +163,10 @@ func (s *Service) whereFilters(ctx context.Context, c *condition, q Query) error
 		f.Filter.compile(c, s.clock())
 	}
 	return nil
+}
+
+// devices is a source of figures: devices d with their presence p.
+func (s *Service) devices(tx *gorm.DB, columns string) *gorm.DB {
+	return tx.Table("devices d").Select(columns).
+		Joins("join device_presence p on p.tenant_id = d.tenant_id and p.device_id = d.id")
 }

@@ -80,7 +80,7 @@ func (s *Service) ResolveTx(tx *gorm.DB, sel Selector) ([]Target, error) {
 		sel.Filter.compile(&c, s.clock())
 	}
 	var found []Target
-	err := c.on(s.devices(tx, "d.id as device_id, d.tenant_id, d.site_id, coalesce(d.zone, '') as device_zone, coalesce(s.zone, '') as site_zone, t.zone as tenant_zone").
+	err := c.on(tx.Table("devices d").Select("d.id as device_id, d.tenant_id, d.site_id, coalesce(d.zone, '') as device_zone, coalesce(s.zone, '') as site_zone, t.zone as tenant_zone").
 		Joins("join tenants t on t.id = d.tenant_id and t.state = 'active'").
 		Joins("join sites s on s.tenant_id = d.tenant_id and s.id = d.site_id")).Order("d.id").Scan(&found).Error
 	if err != nil {
