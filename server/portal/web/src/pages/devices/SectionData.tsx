@@ -21,7 +21,7 @@ export function SectionData({ data }: { data: unknown }) {
       <>
         {rest.length > 0 && (
           <div style={{ padding: '0.9rem 1rem' }}>
-            <Facts items={rest.map(([key, value]) => [label('inventory', key), <Value key={key} name={key} value={value} />] as const)} />
+            <Facts items={rest.flatMap(([key, value]) => facts(label('inventory', key), key, value))} />
           </div>
         )}
         {lists.map(([key, value]) => (
@@ -42,6 +42,14 @@ export function SectionData({ data }: { data: unknown }) {
       <Value name="" value={data} />
     </Text>
   );
+}
+
+// An object within a section reads as "Board: manufacturer"; what is unknown in it is left out.
+function facts(title: string, key: string, value: unknown): (readonly [string, ReactNode])[] {
+  if (!isObject(value)) return [[title, <Value key={title} name={key} value={value} />]];
+  return Object.entries(value)
+    .filter(([, each]) => each !== null && each !== '')
+    .flatMap(([name, each]) => facts(`${title}: ${label('inventory', name).toLowerCase()}`, name, each));
 }
 
 function Rows({ rows }: { rows: unknown[] }) {

@@ -4,6 +4,7 @@ import { api, ok } from '../../api/client';
 import type { Device } from '../../api/types';
 import { show } from '../../kit/diff';
 import { exactTime } from '../../kit/format';
+import { Link } from '../../kit/Link';
 import { Panel } from '../../kit/Page';
 import { plain } from '../../kit/safeText';
 import { EmptyState, ErrorState, PageSkeleton } from '../../kit/States';
@@ -33,7 +34,12 @@ export function TimelineTab({ device }: { device: Device }) {
                 {event.actor && ` · ${event.actor}`}
               </Text>
               <Group gap={6} mt={2}>
-                {Object.entries(event.detail).map(([key, value]) => (
+                {typeof event.detail.job_id === 'string' && (
+                  <Link to={`/jobs/${event.detail.job_id}`} fz="xs">
+                    {t('devices.openJob')}
+                  </Link>
+                )}
+                {Object.entries(event.detail).filter(([key]) => !key.endsWith('_id')).map(([key, value]) => (
                   <Code key={key} fz="xs" className="foreign">
                     {plain(`${key}: ${show(value)}`).slice(0, 200)}
                   </Code>

@@ -4,7 +4,8 @@ import type { ReactNode } from 'react';
 import type { ScriptParameter } from '../../api/types';
 import { label, t } from '../../messages/t';
 
-const TYPES: ScriptParameter['type'][] = ['text', 'number', 'boolean', 'choice', 'secret'];
+// Secrets cannot be sent to devices yet, so none is offered; one that is there stays.
+const TYPES: ScriptParameter['type'][] = ['text', 'number', 'boolean', 'choice'];
 
 type Props = { value: ScriptParameter[]; onChange: (next: ScriptParameter[]) => void; errors: Record<string, ReactNode> };
 
@@ -20,7 +21,7 @@ export function ParametersEditor({ value, onChange, errors }: Props) {
             <SimpleGrid cols={{ base: 1, sm: 3 }} spacing="sm">
               <TextInput label={t('scripts.parameterName')} required pattern="[A-Za-z_][A-Za-z0-9_]*" maxLength={60} classNames={{ input: 'mono' }} description={t('scripts.parameterHint', { name: `REEVE_PARAM_${each.name.toUpperCase()}` })} inputWrapperOrder={['label', 'input', 'description', 'error']} value={each.name} onChange={(event) => set({ name: event.currentTarget.value })} error={error('name')} />
               <TextInput label={t('scripts.parameterLabel')} maxLength={120} value={each.label ?? ''} onChange={(event) => set({ label: event.currentTarget.value })} error={error('label')} />
-              <Select label={t('scripts.parameterType')} allowDeselect={false} data={TYPES.map((type) => ({ value: type, label: label('parameterTypes', type) }))} value={each.type} onChange={(type) => type && set({ type: type as ScriptParameter['type'] })} />
+              <Select label={t('scripts.parameterType')} allowDeselect={false} data={[...new Set([...TYPES, each.type])].map((type) => ({ value: type, label: label('parameterTypes', type) }))} value={each.type} onChange={(type) => type && set({ type: type as ScriptParameter['type'] })} />
               {each.type === 'choice' && <TagsInput label={t('scripts.choices')} required value={each.options ?? []} onChange={(options) => set({ options })} error={error('options')} />}
               {each.type !== 'secret' && <TextInput label={t('scripts.defaultValue')} value={each.default ?? ''} onChange={(event) => set({ default: event.currentTarget.value })} error={error('default')} />}
               <TextInput label={t('fields.description')} maxLength={500} value={each.description ?? ''} onChange={(event) => set({ description: event.currentTarget.value })} error={error('description')} />
