@@ -84,7 +84,7 @@ func compileUnion(c *condition, terms []Term) {
 			c.add(" union all ")
 		}
 		s := sideOf(fields[t.Field].kind, t)
-		c.add("select x.tenant_id, x."+s.device+" as device_id from "+s.table+" x where true"+s.where, s.args...)
+		c.add("select x.tenant_id, x."+s.device+" as device_id from "+s.table+" where true"+s.where, s.args...)
 		values, _ := t.values()
 		s.compare(c, t.Op, values)
 	}
@@ -117,9 +117,9 @@ func compileColumn(c *condition, column, op string, values any) {
 	c.add(column+" = any(?)", values)
 }
 
-// side is a table x with a row per value of a device.
+// side is a table with a row x per value of a device.
 type side struct {
-	table  string
+	table  string // with its alias
 	device string // the column with the device's id
 	where  string // " and <it is this field>"
 	args   []any
@@ -130,21 +130,29 @@ type side struct {
 func sideOf(kind fieldKind, t Term) side {
 	switch kind {
 	case tagField:
-		return side{table: "device_tags", device: "device_id", value: "x.tag"}
+		return side{table: "device_tags x", device: "device_id", value: "x.tag"}
 	case softwareField:
-		return side{table: "device_software", device: "device_id", value: "x.name_key", fold: true}
+		return side{table: "device_software x", device: "device_id", value: "x.name_key", fold: true}
 	case customField:
-		return side{table: "custom_field_values", device: "object_id", where: " and x.object_type = 'device' and x.key = ? and x.value is not null",
+		return side{table: "custom_field_values x", device: "object_id", where: " and x.object_type = 'device' and x.key = ? and x.value is not null",
 			args: []any{t.Key}, value: "x.value"}
 	}
-	return side{table: "device_facts", device: "device_id", where: " and x.field = ?", args: []any{t.Field}, value: "x.value_key", fold: true}
+	s := side{table: "device_facts x", device: "device_id", where: " and x.field = ?", args: []any{t.Field}, value: "x.value_key", fold: true}
+	if values, _ := t.values(); t.Op == "contains" && (t.Field == "name" || t.Field == "hostname") && searchable(values[0]) {
+		// A part of a name is the beginning of one of its terms, which an index finds; then it is looked at.
+		part := strings.ToLower(values[0])
+		s.table += " join device_terms m on m.tenant_id = x.tenant_id and m.device_id = x.device_id"
+		s.where += " and m.term >= ? and m.term < ?"
+		s.args = append(s.args, part, prefixEnd(part))
+	}
+	return s
 }
 
 func compileSide(c *condition, s side, op string, values []string) {
 	if negative(op) {
 		c.add("not ")
 	}
-	c.add("exists (select 1 from "+s.table+" x where x.tenant_id = d.tenant_id and x."+s.device+" = d.id"+s.where, s.args...)
+	c.add("exists (select 1 from "+s.table+" where x.tenant_id = d.tenant_id and x."+s.device+" = d.id"+s.where, s.args...)
 	s.compare(c, op, values)
 	c.add(")")
 }

@@ -11,9 +11,9 @@ import (
 // every word, so that a substring of a name is the beginning of one of its terms; everything else
 // contributes whole words. All of it is bounded, because an endpoint chooses most of it.
 const (
-	maxTermRunes   = 40 // longer words are found by their first 40 characters
-	maxSuffixes    = 48 // endings per word
-	maxTerms       = 400
+	maxTermRunes   = 40  // longer words are found by their first 40 characters
+	maxSuffixes    = 255 // endings per word: every one of the longest name
+	maxTerms       = 700
 	maxSearchWords = 8
 )
 
@@ -64,6 +64,11 @@ func searchWords(q string) []string {
 		words[i] = cut(words[i], maxTermRunes)
 	}
 	return words
+}
+
+// searchable tells whether every name that contains the text has a term that begins with it.
+func searchable(part string) bool {
+	return runes(part) <= maxTermRunes && !strings.ContainsFunc(part, unicode.IsSpace)
 }
 
 // prefixEnd is the exclusive end of the range of all texts that begin with s, under COLLATE "C": the
