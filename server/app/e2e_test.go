@@ -136,7 +136,7 @@ func theInventoryArrives(t *testing.T, c *caller, device string) {
 		for _, s := range sections {
 			names[s.(object)["name"]] = true
 		}
-		return names["os"] && names["hardware"]
+		return names["os"] && names["hardware"] && names["software"]
 	})
 	for _, path := range []string{"inventory/changes", "software", "timeline", "policies"} {
 		c.ok(t, "GET", "/api/v1/devices/"+device+"/"+path, nil)

@@ -225,7 +225,7 @@ func (c *caller) user(t testing.TB, tenant, email string, grants ...object) *cal
 	t.Helper()
 	r := c.ok(t, "POST", "/api/v1/users", object{"tenant_id": tenant, "email": email, "name": email, "grants": grants})
 	link := r.text(t, "link", "url")
-	password := "correct horse of " + email
+	const password = "walnut-ferry-quartz-17"
 	token := link[strings.LastIndexAny(link, "=/#")+1:]
 	done := c.send(t, "", "POST", "/api/v1/auth/password-reset/complete", object{"token": token, "new_password": password})
 	if done.status != http.StatusNoContent {

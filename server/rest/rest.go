@@ -98,7 +98,9 @@ func Mount(app *fiber.App, c Config) error {
 	if c.Once != nil {
 		middlewares = append(middlewares, c.Once)
 	}
-	RegisterHandlersWithOptions(app, NewStrictHandler(c.Server, nil), FiberServerOptions{HandlerMiddlewares: middlewares})
+	routes := &literalFirst{Router: app}
+	RegisterHandlersWithOptions(routes, NewStrictHandler(c.Server, nil), FiberServerOptions{HandlerMiddlewares: middlewares})
+	routes.flush()
 	return nil
 }
 
