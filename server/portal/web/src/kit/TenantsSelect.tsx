@@ -8,7 +8,7 @@ import { t } from '../messages/t';
 type Props = { value: string[]; onChange: (ids: string[]) => void; label?: ReactNode; description?: ReactNode; error?: ReactNode; required?: boolean; placeholder?: string };
 
 /** Chooses clients by name; names of those chosen elsewhere are looked up. */
-export function TenantsSelect({ value, onChange, label = t('nav.tenants'), ...field }: Props) {
+export function TenantsSelect({ value, onChange, label = t('nav.clients'), ...field }: Props) {
   const [text, setText] = useState('');
   const [q] = useDebouncedValue(text, 200);
   const [seen, setSeen] = useState<Map<string, string>>(() => new Map());

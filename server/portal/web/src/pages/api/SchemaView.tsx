@@ -19,9 +19,11 @@ export function SchemaView({ contract, node, above = [] }: Props) {
   const inside = name ? [...above, name] : above;
   return (
     <ul className={classes.schema}>
-      {Object.entries(schema.properties).map(([key, property]) => (
-        <Property key={key} contract={contract} name={key} node={property} required={schema.required?.includes(key) ?? false} above={inside} />
-      ))}
+      {[true, false].flatMap((required) =>
+        Object.entries(schema.properties ?? {})
+          .filter(([key]) => (schema.required?.includes(key) ?? false) === required)
+          .map(([key, property]) => <Property key={key} contract={contract} name={key} node={property} required={required} above={inside} />),
+      )}
     </ul>
   );
 }

@@ -1,4 +1,5 @@
 import { Button, TextInput } from '@mantine/core';
+import { DatePickerInput } from '@mantine/dates';
 import { useDebouncedCallback } from '@mantine/hooks';
 import { IconShieldCheck } from '@tabler/icons-react';
 import { useEffect, useState } from 'react';
@@ -69,8 +70,8 @@ export function Component() {
         filters={
           <FilterBar search="actor" searchLabel={t('audit.searchActor')} also={['action', 'from', 'to', 'actor_id', 'object_id']} fields={[{ key: 'object_type', label: t('audit.object'), options: OBJECTS.map((each) => ({ value: each, label: label('objectTypes', each) })) }]}>
             <HeldInput name="action" label={t('audit.action')} width={150} />
-            <HeldInput name="from" type="date" label={t('audit.from')} width={140} />
-            <HeldInput name="to" type="date" label={t('audit.to')} width={140} />
+            <HeldDay name="from" label={t('audit.from')} />
+            <HeldDay name="to" label={t('audit.to')} />
           </FilterBar>
         }
         empty={<EmptyState title={t('audit.none')}>{t('audit.noneHint')}</EmptyState>}
@@ -82,7 +83,7 @@ export function Component() {
 }
 
 /** A filter that lives in the address; typing is written there after a moment. */
-function HeldInput({ name, label: text, type = 'text', width }: { name: string; label: string; type?: 'text' | 'date'; width: number }) {
+function HeldInput({ name, label: text, width }: { name: string; label: string; width: number }) {
   const [url, setUrl] = useUrlState();
   const held = url[name] ?? '';
   const [value, setValue] = useState(held);
@@ -91,10 +92,8 @@ function HeldInput({ name, label: text, type = 'text', width }: { name: string; 
   return (
     <TextInput
       size="xs"
-      type={type}
       w={width}
       aria-label={text}
-      title={text}
       placeholder={text}
       value={value}
       onChange={(event) => {
@@ -103,6 +102,11 @@ function HeldInput({ name, label: text, type = 'text', width }: { name: string; 
       }}
     />
   );
+}
+
+function HeldDay({ name, label: text }: { name: string; label: string }) {
+  const [url, setUrl] = useUrlState();
+  return <DatePickerInput size="xs" w={135} clearable aria-label={text} placeholder={text} valueFormat="YYYY-MM-DD" value={url[name] ?? null} onChange={(day) => setUrl({ [name]: day ?? undefined })} />;
 }
 
 /** The filters as the API takes them; days are the reader's own, and the last one counts whole. */

@@ -24,7 +24,7 @@ function stateOf(token: Token, now: number): string {
 
 const columns: Columns<Token> = [
   { id: 'label', header: t('enrolment.label'), meta: { phone: true }, cell: ({ row: { original: token } }) => token.label || `${token.tenant_name} · ${token.site_name}` },
-  { id: 'tenant', header: t('fields.tenant'), meta: { width: 170 }, cell: ({ row }) => row.original.tenant_name },
+  { id: 'tenant', header: t('fields.tenant'), meta: { width: 160 }, cell: ({ row }) => row.original.tenant_name },
   { id: 'site', header: t('fields.site'), meta: { width: 160 }, cell: ({ row }) => row.original.site_name },
   { id: 'state', header: t('fields.state'), meta: { width: 100, phone: true }, cell: ({ row }) => <TokenState token={row.original} /> },
   { id: 'uses', header: t('enrolment.uses'), meta: { width: 90, align: 'right' }, cell: ({ row: { original: token } }) => `${number(token.uses)} / ${number(token.max_uses)}` },
@@ -43,7 +43,7 @@ const columns: Columns<Token> = [
     ),
   },
   { id: 'expires', header: t('fields.expires'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.expires_at} /> },
-  { id: 'by', header: t('fields.createdBy'), meta: { width: 170 }, cell: ({ row }) => row.original.created_by },
+  { id: 'by', header: t('fields.createdBy'), meta: { width: 170, optional: true }, cell: ({ row }) => row.original.created_by },
   { id: 'acts', header: '', meta: { width: 50, phone: true }, cell: ({ row }) => <Revoke token={row.original} /> },
 ];
 

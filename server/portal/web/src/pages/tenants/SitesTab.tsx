@@ -1,9 +1,6 @@
-import { Button, Switch } from '@mantine/core';
-import { IconPlus } from '@tabler/icons-react';
-import { useState } from 'react';
+import { Switch } from '@mantine/core';
 import { api, ok } from '../../api/client';
 import type { Site, Tenant } from '../../api/types';
-import { useCan } from '../../app/me';
 import { FilterBar } from '../../kit/FilterBar';
 import { number } from '../../kit/format';
 import { ServerTable, type Columns } from '../../kit/ServerTable';
@@ -11,7 +8,6 @@ import { EmptyState } from '../../kit/States';
 import { StateBadge } from '../../kit/StateBadge';
 import { useUrlState } from '../../kit/url';
 import { t } from '../../messages/t';
-import { SiteDialog } from './SiteDialog';
 import { SiteDrawer } from './SiteDrawer';
 
 const columns: Columns<Site> = [
@@ -24,15 +20,8 @@ const columns: Columns<Site> = [
 
 export function SitesTab({ tenant }: { tenant: Tenant }) {
   const [url, setUrl] = useUrlState();
-  const can = useCan();
-  const [creating, setCreating] = useState(false);
   const archived = url.archived === 'true';
   const query = { tenant_id: tenant.id, archived, ...(url.q ? { q: url.q } : {}) };
-  const create = can('sites.manage') && tenant.state !== 'archived' && (
-    <Button leftSection={<IconPlus size={15} />} onClick={() => setCreating(true)}>
-      {t('tenants.createSite')}
-    </Button>
-  );
   return (
     <>
       <ServerTable<Site>
@@ -47,12 +36,10 @@ export function SitesTab({ tenant }: { tenant: Tenant }) {
         filters={
           <FilterBar search="q" searchLabel={t('fields.sitePlaceholder')}>
             <Switch size="xs" label={t('tenants.showArchived')} checked={archived} onChange={(event) => setUrl({ archived: event.currentTarget.checked ? 'true' : undefined })} />
-            {create}
           </FilterBar>
         }
         empty={<EmptyState title={t('tenants.noSites')}>{t('tenants.noSitesHint')}</EmptyState>}
       />
-      {creating && <SiteDialog tenantId={tenant.id} onClose={() => setCreating(false)} />}
       {url.site && <SiteDrawer id={url.site} onClose={() => setUrl({ site: undefined })} />}
     </>
   );

@@ -1,5 +1,5 @@
 import { ActionIcon, Alert, Badge, Button, Menu, Stack, Tabs, Text } from '@mantine/core';
-import { IconAlertOctagon, IconArchive, IconDevices2, IconDots, IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react';
+import { IconAlertOctagon, IconArchive, IconDevices2, IconDots, IconPlayerPause, IconPlayerPlay, IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useParams } from 'react-router';
@@ -18,6 +18,7 @@ import { useUrlState } from '../../kit/url';
 import { t } from '../../messages/t';
 import { EmergencyDialog } from './EmergencyDialog';
 import { FieldsTab } from './FieldsTab';
+import { SiteDialog } from './SiteDialog';
 import { SitesTab } from './SitesTab';
 import { TenantSettings } from './TenantSettings';
 
@@ -121,7 +122,7 @@ function Acts({ tenant }: { tenant: Tenant }) {
   const go = useGo();
   const confirm = useConfirm();
   const { act, busy } = useAct('tenants');
-  const [emergency, setEmergency] = useState(false);
+  const [dialog, setDialog] = useState<'emergency' | 'site' | null>(null);
   const name = tenant.name;
 
   const questions: Record<Verb, Question> = {
@@ -145,6 +146,11 @@ function Acts({ tenant }: { tenant: Tenant }) {
           {t('nav.devices')}
         </Button>
       )}
+      {can('sites.manage') && tenant.state !== 'archived' && (
+        <Button leftSection={<IconPlus size={15} />} onClick={() => setDialog('site')}>
+          {t('tenants.createSite')}
+        </Button>
+      )}
       {tenant.state === 'suspended' && manages && (
         <Button leftSection={<IconPlayerPlay size={15} />} loading={busy} onClick={() => void change('resume')}>
           {t('tenants.resume')}
@@ -164,7 +170,7 @@ function Acts({ tenant }: { tenant: Tenant }) {
               </Menu.Item>
             )}
             {can('break_glass.use') && tenant.state !== 'archived' && (
-              <Menu.Item leftSection={<IconAlertOctagon size={15} />} onClick={() => setEmergency(true)}>
+              <Menu.Item leftSection={<IconAlertOctagon size={15} />} onClick={() => setDialog('emergency')}>
                 {t('tenants.emergency')}
               </Menu.Item>
             )}
@@ -176,7 +182,8 @@ function Acts({ tenant }: { tenant: Tenant }) {
           </Menu.Dropdown>
         </Menu>
       )}
-      {emergency && <EmergencyDialog tenant={tenant} onClose={() => setEmergency(false)} />}
+      {dialog === 'emergency' && <EmergencyDialog tenant={tenant} onClose={() => setDialog(null)} />}
+      {dialog === 'site' && <SiteDialog tenantId={tenant.id} onClose={() => setDialog(null)} />}
     </>
   );
 }

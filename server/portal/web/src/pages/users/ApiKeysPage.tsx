@@ -22,12 +22,12 @@ const stateOf = (key: ApiKey, now: number) => (key.revoked_at ? 'revoked' : new 
 
 const columns: Columns<ApiKey> = [
   { id: 'name', header: t('fields.name'), meta: { phone: true }, cell: ({ row }) => row.original.name },
-  { id: 'prefix', header: t('apiKeys.prefix'), meta: { width: 140 }, cell: ({ row }) => <span className="mono">{row.original.prefix}…</span> },
+  { id: 'prefix', header: t('apiKeys.prefix'), meta: { width: 200 }, cell: ({ row }) => <Prefix text={row.original.prefix} /> },
   { id: 'state', header: t('fields.state'), meta: { width: 100, phone: true }, cell: ({ row }) => <KeyState apiKey={row.original} /> },
   { id: 'permissions', header: t('apiKeys.permissions'), meta: { width: 150 }, cell: ({ row }) => <Permissions names={row.original.permissions} /> },
   { id: 'reach', header: t('users.reach'), meta: { width: 130 }, cell: ({ row }) => (row.original.all_tenants ? t('nav.allTenants') : t('profile.tenantCount', { n: row.original.tenant_ids.length })) },
   { id: 'networks', header: t('apiKeys.networks'), meta: { width: 170, optional: true }, cell: ({ row }) => <span className="mono">{row.original.allowed_networks.join(', ') || t('apiKeys.anywhere')}</span> },
-  { id: 'by', header: t('fields.createdBy'), meta: { width: 170 }, cell: ({ row }) => row.original.created_by },
+  { id: 'by', header: t('fields.createdBy'), meta: { width: 170, optional: true }, cell: ({ row }) => row.original.created_by },
   { id: 'used', header: t('profile.lastUsed'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.last_used_at} none={t('apiKeys.neverUsed')} /> },
   { id: 'expires', header: t('fields.expires'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.expires_at} /> },
 ];
@@ -60,6 +60,15 @@ export function Component() {
       />
       {creating && <ApiKeyDialog onClose={() => setCreating(false)} />}
     </Page>
+  );
+}
+
+/** Keys made in the same minute begin alike; the end of the prefix tells them apart. */
+function Prefix({ text }: { text: string }) {
+  return (
+    <Tooltip label={<span className="foreign mono">{text}</span>}>
+      <span className="mono">{text.length > 24 ? `${text.slice(0, 10)}…${text.slice(-8)}` : text}</span>
+    </Tooltip>
   );
 }
 

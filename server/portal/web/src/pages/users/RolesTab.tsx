@@ -5,7 +5,7 @@ import { Fragment } from 'react';
 import { api, ok } from '../../api/client';
 import type { Schema } from '../../api/types';
 import { Loaded } from '../../kit/Loaded';
-import { Panel } from '../../kit/Page';
+import { Facts, Panel } from '../../kit/Page';
 import { useUrlState } from '../../kit/url';
 import { label, t } from '../../messages/t';
 import { grouped } from './permissions';
@@ -36,7 +36,19 @@ export function RolesTab() {
           {t(staff ? 'users.staffHint' : 'users.customersHint')}
         </Text>
       </Group>
-      <Loaded query={roles}>{({ items }) => <Matrix roles={items.filter((role) => role.is_staff === staff)} />}</Loaded>
+      <Loaded query={roles}>
+        {({ items }) => {
+          const shown = items.filter((role) => role.is_staff === staff);
+          return (
+            <>
+              <Panel>
+                <Facts items={shown.map((role) => [label('roles', role.name), role.description] as const)} />
+              </Panel>
+              <Matrix roles={shown} />
+            </>
+          );
+        }}
+      </Loaded>
     </Stack>
   );
 }
@@ -52,11 +64,7 @@ function Matrix({ roles }: { roles: Role[] }) {
               <Table.Th scope="col">{t('users.permission')}</Table.Th>
               {roles.map((role) => (
                 <Table.Th key={role.name} scope="col">
-                  <Tooltip label={role.description}>
-                    <Text span inherit>
-                      {role.title || label('roles', role.name)}
-                    </Text>
-                  </Tooltip>
+                  {role.title || label('roles', role.name)}
                   {role.second_factor_required && (
                     <Tooltip label={t('users.factorRequired')}>
                       <Badge ml={4} size="xs">
