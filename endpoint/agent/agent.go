@@ -80,6 +80,7 @@ type Agent struct {
 type remote struct {
 	dev    device
 	state  api.DeviceState
+	way    *observed
 	https  *httpsLink
 	socket *socket
 	aim    int  // bytes a batch should stay below
@@ -182,12 +183,13 @@ func (a *Agent) connectTo(transport http.RoundTripper, key ed25519.PrivateKey, l
 			return err
 		}
 	}
+	a.way = &observed{RoundTripper: transport}
 	token := func() (string, error) { return DeviceToken(a.dev.ID, key, a.clock.serverNow()) }
-	if a.https, err = newHTTPSLink(a.dev.Server, transport, token); err != nil {
+	if a.https, err = newHTTPSLink(a.dev.Server, a.way, token); err != nil {
 		return err
 	}
 	a.socket = &socket{
-		url: socketURL(a.dev.Server), transport: transport, token: token, live: live, log: a.log,
+		url: socketURL(a.dev.Server), transport: a.way, token: token, live: live, log: a.log,
 		onProblem: func(p *problemError) { a.adoptTime(p) },
 		ring:      func() { signal(a.signals.ring) },
 	}
@@ -268,7 +270,7 @@ func (a *Agent) loop(ctx context.Context) {
 			a.log.WarnContext(ctx, "the sync failed", "error", err, "retry_in", wait)
 			due = a.clock.now().Add(wait)
 		case again:
-			failures, due = 0, a.clock.now()
+			failures, due = 0, a.clock.now().Add(urgentEvery) // a server that always wants more gets no tight loop
 		default:
 			failures, due = 0, a.clock.now().Add(jitterTenth(a.interval()))
 		}

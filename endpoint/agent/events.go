@@ -22,7 +22,6 @@ const (
 	eventSkew       = "agent.clock_skew"
 	eventDamage     = "agent.data_damaged"
 	eventKeys       = "agent.task_keys"
-	eventRejected   = "agent.part_rejected"
 )
 
 // events is the bounded spool of what happened while nobody listened. When it is full the oldest

@@ -98,6 +98,9 @@ func (j *journal) replay(r record) {
 	case "ack":
 		if t := j.tasks[r.Task]; t != nil {
 			t.acked = true
+			if t.final != nil { // a redelivery is answered with the facts; the details are with the server
+				t.final.Result = nil
+			}
 		}
 	}
 }

@@ -190,7 +190,6 @@ type carrier interface {
 type httpsLink struct {
 	client *client.Client
 	token  func() (string, error)
-	local  atomic.Value // string: the address of the interface that reached the server
 }
 
 var _ carrier = (*httpsLink)(nil)
@@ -214,11 +213,6 @@ func (l *httpsLink) Sync(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		if host, _, err := net.SplitHostPort(info.Conn.LocalAddr().String()); err == nil {
-			l.local.Store(host)
-		}
-	}})
 	resp, err := l.client.AgentSyncWithBody(ctx, "application/json", bytes.NewReader(request), bearer(token))
 	if err != nil {
 		return nil, err
@@ -226,9 +220,24 @@ func (l *httpsLink) Sync(ctx context.Context, request []byte) ([]byte, error) {
 	return readAnswer(resp, http.StatusOK, wire.MaxSyncBytes)
 }
 
-// address is that of the interface which last reached the server.
-func (l *httpsLink) address() string {
-	s, _ := l.local.Load().(string)
+// observed is a transport that notes the address of the interface which reaches the server.
+type observed struct {
+	http.RoundTripper
+	local atomic.Value // string
+}
+
+// RoundTrip sends one request.
+func (o *observed) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if host, _, err := net.SplitHostPort(info.Conn.LocalAddr().String()); err == nil {
+			o.local.Store(host)
+		}
+	}})
+	return o.RoundTripper.RoundTrip(r.WithContext(ctx))
+}
+
+func (o *observed) address() string {
+	s, _ := o.local.Load().(string)
 	return s
 }
 

@@ -124,7 +124,7 @@ func (r *reports) has(task uuid.UUID) bool {
 }
 
 // next makes the updates for a batch, within a number of bytes, and forgets what an earlier batch
-// meant.
+// meant. A task whose output cannot be read now waits, and holds no other up.
 func (r *reports) next(budget int) (updates []api.AgentTaskUpdate, used int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,16 +136,17 @@ func (r *reports) next(budget int) (updates []api.AgentTaskUpdate, used int, err
 		if len(updates) == maxUpdates || used+updateOverhead > budget && len(updates) > 0 {
 			break
 		}
-		u, cost, err := r.update(o, budget-used)
-		if err != nil {
-			return nil, 0, err
+		u, cost, uerr := r.update(o, budget-used)
+		if uerr != nil {
+			err = errors.Join(err, uerr)
+			continue
 		}
 		if u == nil {
 			continue
 		}
 		updates, used = append(updates, *u), used+cost
 	}
-	return updates, used, nil
+	return updates, used, err
 }
 
 // update makes the next update of one report: the final one once all output fits beside it.

@@ -43,6 +43,9 @@ func (a *Agent) tellStatus(err error, stopped bool) {
 		a.status.lastSync = a.clock.serverNow()
 	}
 	running, _ := a.worker.state()
+	if running == nil {
+		running = []uuid.UUID{}
+	}
 	l := live{
 		PID: os.Getpid(), Version: a.version, State: a.state, LastSync: a.status.lastSync, Connected: a.socket.current() != nil && !stopped,
 		SkewMS: a.clock.skew().Milliseconds(), RunningTasks: running, Waiting: a.store.reports.pending(), Events: a.store.events.waiting(), Stopped: stopped,

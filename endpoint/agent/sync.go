@@ -32,7 +32,7 @@ func (a *Agent) build(goodbye string) (batch, error) {
 	b := batch{id: uuid.Must(uuid.NewV7()).String()}
 	req := api.SyncRequest{
 		Protocol: wire.Protocol, BatchID: b.id, SentAt: a.clock.now().UTC(), AgentVersion: wire.Clip(a.version, 60),
-		BootID: optional(wire.Clip(a.facts.BootID, 64)), Zone: optional(wire.Clip(a.facts.Zone(), 64)), Address: optional(a.https.address()),
+		BootID: optional(wire.Clip(a.facts.BootID, 64)), Zone: optional(wire.Clip(a.facts.Zone(), 64)), Address: optional(a.way.address()),
 		ConfigVersion: optional(a.dev.ConfigVersion), Goodbye: optional(goodbye),
 		Journal: a.store.journal.state(), Ready: &ready,
 	}
@@ -44,7 +44,7 @@ func (a *Agent) build(goodbye string) (batch, error) {
 	}
 	updates, used, err := a.store.reports.next(a.aim)
 	if err != nil {
-		return b, err
+		a.log.Error("the update of a task has to wait", "error", err)
 	}
 	if len(updates) > 0 {
 		req.TaskUpdates = &updates
@@ -96,7 +96,7 @@ func (a *Agent) syncOnce(ctx context.Context, goodbye string) (again bool, err e
 		a.failed(b, nil)
 		return false, errors.New("the reply belongs to another batch")
 	}
-	return a.apply(ctx, b, reply, a.clock.now().Sub(began))
+	return a.apply(ctx, reply, a.clock.now().Sub(began)), nil
 }
 
 // exchange takes the way that is open: the socket, and HTTPS when it is down or fails.
@@ -139,22 +139,18 @@ func (a *Agent) failed(b batch, err error) {
 	}
 }
 
-// apply takes a reply over.
-func (a *Agent) apply(ctx context.Context, b batch, reply api.SyncReply, took time.Duration) (again bool, err error) {
+// apply takes a reply over. A disk that cannot be written costs what it must, never the presence:
+// each part is tried, and what was not kept comes again after a restart.
+func (a *Agent) apply(ctx context.Context, reply api.SyncReply, took time.Duration) (again bool) {
 	a.clock.adopt(reply.ServerTime, took)
 	a.noticeSkew()
-	if err := a.store.journal.noteTime(a.clock.highest()); err != nil {
-		return false, err
-	}
-	if err := a.acknowledge(reply.Ack); err != nil {
-		return false, err
+	if err := errors.Join(a.store.journal.noteTime(a.clock.highest()), a.acknowledge(reply.Ack), a.adopt(ctx, reply)); err != nil {
+		a.log.ErrorContext(ctx, "a reply could not be kept", "error", err)
 	}
 	a.store.inventory.heard(reply.WantedSections)
-	if err := a.adopt(ctx, reply); err != nil {
-		return false, err
-	}
-	a.worker.cancel(ctx, reply.CancelTaskIds)
-	for _, e := range reply.Tasks {
+	// What is left over comes with the next reply.
+	a.worker.cancel(ctx, reply.CancelTaskIds[:min(len(reply.CancelTaskIds), maxWaiting)])
+	for _, e := range reply.Tasks[:min(len(reply.Tasks), maxWaiting)] {
 		envelope := wire.Envelope{Payload: e.PayloadB64}
 		for _, s := range e.Signatures {
 			envelope.Signatures = append(envelope.Signatures, wire.Signature{KID: s.Kid, Sig: s.Sig})
@@ -162,8 +158,7 @@ func (a *Agent) apply(ctx context.Context, b batch, reply api.SyncReply, took ti
 		a.worker.accept(ctx, envelope, a.dev.TaskKeys, a.dev.ID)
 	}
 	a.aim = min(a.aim*2, wire.SyncAimBytes)
-	again = reply.More != nil && *reply.More || a.store.inventory.pending()
-	return again, nil
+	return reply.More != nil && *reply.More || a.store.inventory.pending()
 }
 
 // acknowledge drops what the server has, and what it refuses for good.
@@ -175,19 +170,16 @@ func (a *Agent) acknowledge(ack api.AgentAck) error {
 			settled = append(settled, r.ID)
 		}
 	}
+	var errs []error
 	for _, id := range settled {
-		task, complete := a.store.reports.settle(id)
-		if !complete {
-			continue
-		}
-		if err := a.store.journal.ack(task); err != nil {
-			return err
+		if task, complete := a.store.reports.settle(id); complete {
+			errs = append(errs, a.store.journal.ack(task))
 		}
 	}
 	if ack.EventsThrough != nil {
-		return a.store.events.acked(*ack.EventsThrough)
+		errs = append(errs, a.store.events.acked(*ack.EventsThrough))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // adopt takes over what the server says about the device itself.
@@ -197,14 +189,13 @@ func (a *Agent) adopt(ctx context.Context, reply api.SyncReply) error {
 		a.dev.Interval, changed = min(reply.IntervalSeconds, 86400), true
 	}
 	if reply.Config != nil && reply.ConfigVersion != a.dev.ConfigVersion {
-		if raw, err := json.Marshal(reply.Config); err == nil {
-			var c config
-			if err := json.Unmarshal(raw, &c); err != nil {
-				a.log.WarnContext(ctx, "the configuration cannot be read", "error", err)
-			} else {
-				a.setConfig(c)
-				a.dev.ConfigVersion, changed = wire.Clip(reply.ConfigVersion, 64), true
-			}
+		var c config
+		raw, err := json.Marshal(reply.Config)
+		if err = errors.Join(err, json.Unmarshal(raw, &c)); err != nil {
+			a.log.WarnContext(ctx, "the configuration cannot be read", "error", err)
+		} else {
+			a.setConfig(c)
+			a.dev.ConfigVersion, changed = wire.Clip(reply.ConfigVersion, 64), true
 		}
 	}
 	if reply.TaskKeys != nil {
