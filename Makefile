@@ -35,7 +35,7 @@ help: ## List the targets
 
 .PHONY: run
 run: tools run-packages build ## Build everything and run it: server, private database, portal, this machine as the first device
-	@exec $(BIN)/reeve-server serve --first-device $(BIN)/reeve-endpoint --endpoint-dir $(BIN)/endpoints
+	@REEVE_LOG_LEVEL=$${REEVE_LOG_LEVEL:-warn} exec $(BIN)/reeve-server serve --first-device $(BIN)/reeve-endpoint --endpoint-dir $(BIN)/endpoints
 
 .PHONY: tools
 tools:

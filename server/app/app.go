@@ -19,6 +19,7 @@ import (
 	"reeve/server/bus"
 	"reeve/server/fleet"
 	"reeve/server/portal"
+	"reeve/server/privatedb"
 	"reeve/server/rest"
 	"reeve/tenants/scope"
 )
@@ -66,7 +67,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	a.cleanups.add("listener", func(context.Context) error { return closed(listener.Close()) })
 	a.addr = listener.Addr().String()
 	a.url = publicURL(o, a.addr)
-	if a.state, err = openState(ctx, o, a.cleanups); err != nil {
+	if a.state, err = openState(ctx, o, a.cleanups, privatedb.Start); err != nil {
 		return nil, err
 	}
 	return a, a.serve(ctx, listener)
@@ -241,7 +242,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.o.Out, "\nReeve is ready: %s\n", a.url)
+	fmt.Fprintf(a.o.Out, "\nReeve is ready: open %s in a browser. Ctrl-C stops it.\n", a.url)
 	if !portal.Built() {
 		fmt.Fprintln(a.o.Out, "The portal is not part of this build; run make portal and build again.")
 	}
