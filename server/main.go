@@ -23,6 +23,7 @@ const usage = `Usage: reeve-server COMMAND [flags]
   backup FILE    write the server's own state (database, keys, files) to an archive
   restore FILE   restore it into an empty data folder or database
   verify-audit   check the audit log's chains and say what was edited, deleted, inserted or reordered
+  rescue EMAIL   let one of the provider's people in again who lost password or second factor
   health         ask the server on this machine whether it can do its work; fails when it cannot
   version        print the version
 
@@ -79,6 +80,11 @@ func run(ctx context.Context, args []string) error {
 		return app.Restore(ctx, o, fs.Arg(0))
 	case "verify-audit":
 		return app.VerifyAudit(ctx, o, os.Stdout)
+	case "rescue":
+		if fs.NArg() != 1 {
+			return errors.New("rescue needs the e-mail address of one of the provider's people")
+		}
+		return app.Rescue(ctx, o, fs.Arg(0))
 	case "health":
 		return app.Health(ctx, o)
 	case "version":

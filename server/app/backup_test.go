@@ -415,3 +415,18 @@ func TestThereIsNothingToBackUpWithoutAServer(t *testing.T) {
 		t.Errorf("a folder was made: %v", err)
 	}
 }
+
+func TestAServerWithoutTheLoginForMigrations(t *testing.T) {
+	t.Parallel()
+	i := start(t, "off")
+	i.stop(t)
+	o := i.o
+	o.MigrationURL = ""
+	startWith(t, o, i.urls).admin(t)
+
+	empty := dbtest.Empty(t)
+	o.DatabaseURL = empty.App
+	if _, err := Start(dbtest.System(t), o); err == nil || !strings.Contains(err.Error(), "run reeve-server migrate") {
+		t.Errorf("on an empty database: %v", err)
+	}
+}

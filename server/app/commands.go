@@ -9,7 +9,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"reeve/server/bus"
 	"reeve/server/migrations"
+	"reeve/server/privatedb"
+	"reeve/tenants"
 	"reeve/tenants/audit"
 	"reeve/tenants/scope"
 )
@@ -32,7 +35,7 @@ func PrintRoles(w io.Writer) error {
 // Migrate brings the schema up to date and stops.
 func Migrate(ctx context.Context, o Options) error {
 	return withCleanups(o, func(c *cleanups) error {
-		_, urls, err := openDatabase(ctx, o, c)
+		_, urls, err := openDatabase(ctx, o, c, privatedb.Attach)
 		if err != nil {
 			return err
 		}
@@ -54,7 +57,7 @@ var ErrAuditBroken = errors.New("the audit log is not what was written")
 // VerifyAudit checks every chain against itself and against the signed checkpoints, and tells what it found.
 func VerifyAudit(ctx context.Context, o Options, w io.Writer) error {
 	return withCleanups(o, func(c *cleanups) error {
-		s, err := openState(ctx, o, c)
+		s, err := openState(ctx, o, c, privatedb.Attach)
 		if err != nil {
 			return err
 		}
@@ -83,6 +86,34 @@ func VerifyAudit(ctx context.Context, o Options, w io.Writer) error {
 		if broken {
 			return ErrAuditBroken
 		}
+		return nil
+	})
+}
+
+// Rescue lets one of the provider's people in again, and prints the link to a new password.
+func Rescue(ctx context.Context, o Options, email string) error {
+	return withCleanups(o, func(c *cleanups) error {
+		s, err := openState(ctx, o, c, privatedb.Attach)
+		if err != nil {
+			return err
+		}
+		messages, err := bus.New(ctx, o.NATSURL, o.Log)
+		if err != nil {
+			return err
+		}
+		c.add("bus", func(context.Context) error { return messages.Close() })
+		w := &services{}
+		w.Users = tenants.NewUsers(s.db)
+		w.Settings = tenants.NewSettings(s.db, s.keeper)
+		if err := wireSignIn(w, s, o, messages, publicURL(o, o.Listen)); err != nil {
+			return err
+		}
+		i, err := w.Auth.Rescue(scope.AsSystem(ctx, "rescue"), email)
+		if err != nil {
+			return fmt.Errorf("rescuing %s: %w", email, err)
+		}
+		fmt.Fprintf(o.Out, "The second factor of %s is removed and every session ended. Set a new password, once, before %s:\n  %s\n",
+			i.User.Email, i.ExpiresAt.UTC().Format("15:04 UTC"), i.URL)
 		return nil
 	})
 }

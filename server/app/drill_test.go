@@ -56,6 +56,11 @@ func TestARestoredServerRunsNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	var report strings.Builder
+	if err := VerifyAudit(t.Context(), first.o.Defaults(), &report); err != nil {
+		t.Errorf("verifying beside the running server: %v\n%s", err, &report)
+	}
+
 	// Everything from here on the restored server has never heard of.
 	e.run(t)
 	c.ends(t, before, "succeeded")
