@@ -2027,16 +2027,19 @@ type MeUpdate struct {
 
 // MissedRun A run that did not happen, and why.
 type MissedRun struct {
-	At           time.Time           `json:"at"`
-	CaughtUpAt   *time.Time          `json:"caught_up_at,omitempty"`
-	DeviceID     *openapi_types.UUID `json:"device_id,omitempty"`
-	DeviceName   *string             `json:"device_name,omitempty"`
-	ID           openapi_types.UUID  `json:"id"`
-	NominalLocal string              `json:"nominal_local"`
-	NotedAt      time.Time           `json:"noted_at"`
-	Reason       MissedRunReason     `json:"reason"`
-	ScheduleID   openapi_types.UUID  `json:"schedule_id"`
-	Zone         string              `json:"zone"`
+	At         time.Time           `json:"at"`
+	CaughtUpAt *time.Time          `json:"caught_up_at,omitempty"`
+	DeviceID   *openapi_types.UUID `json:"device_id,omitempty"`
+	DeviceName *string             `json:"device_name,omitempty"`
+
+	// EarlierCount How many runs right before it were missed with it and are not listed one by one
+	EarlierCount *int               `json:"earlier_count,omitempty"`
+	ID           openapi_types.UUID `json:"id"`
+	NominalLocal string             `json:"nominal_local"`
+	NotedAt      time.Time          `json:"noted_at"`
+	Reason       MissedRunReason    `json:"reason"`
+	ScheduleID   openapi_types.UUID `json:"schedule_id"`
+	Zone         string             `json:"zone"`
 }
 
 // MissedRunReason defines model for MissedRun.Reason.
@@ -2307,9 +2310,11 @@ type Schedule struct {
 	JitterSeconds int                 `json:"jitter_seconds"`
 	LastJobID     *openapi_types.UUID `json:"last_job_id,omitempty"`
 	LastRunAt     *time.Time          `json:"last_run_at,omitempty"`
-	MissedCount   int                 `json:"missed_count"`
-	Name          string              `json:"name"`
-	NextRunAt     *time.Time          `json:"next_run_at,omitempty"`
+
+	// MissedCount Runs missed and not caught up; counting ends at 1000
+	MissedCount int        `json:"missed_count"`
+	Name        string     `json:"name"`
+	NextRunAt   *time.Time `json:"next_run_at,omitempty"`
 
 	// Recurrence Exactly one of these.
 	Recurrence Recurrence `json:"recurrence"`

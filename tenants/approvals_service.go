@@ -133,19 +133,58 @@ func (s *Approvals) end(ctx context.Context, tx *gorm.DB, before Approval, to Ap
 	if err != nil {
 		return a, err
 	}
-	err = tx.Table("approvals").Where("tenant_id = ? AND id = ?", a.TenantID, a.ID).Updates(map[string]any{"state": a.State,
+	return a, s.settle(ctx, tx, before, a)
+}
+
+// ObsoleteTx ends the question about a thing, if there is one, because the thing has changed or gone:
+// a yes to what it was must not count for what it is. Who waits for it is told that it was withdrawn.
+func (s *Approvals) ObsoleteTx(ctx context.Context, tx *gorm.DB, subjectType string, subjectID uuid.UUID, reason string) (bool, error) {
+	var open []Approval
+	err := tx.Table("approvals").Clauses(forUpdate).Where("subject_type = ? AND subject_id = ? AND state = ?", subjectType, subjectID, Pending).
+		Find(&open).Error
+	if err != nil {
+		return false, fmt.Errorf("finding the open approval: %w", err)
+	}
+	now := tenantdb.Now(tx)
+	for _, before := range open { // one at most
+		a := before
+		a.State, a.DecidedAt, a.DecisionReason = Withdrawn, &now, nonEmpty(reason)
+		if err := s.settle(ctx, tx, before, a); err != nil {
+			return false, err
+		}
+	}
+	return len(open) > 0, nil
+}
+
+// PendingTx is the open question about a thing, or nil.
+func (s *Approvals) PendingTx(tx *gorm.DB, tenant uuid.UUID, subjectType string, subjectID uuid.UUID) (*Approval, error) {
+	var open []Approval
+	err := tx.Table("approvals").Where("tenant_id = ? AND subject_type = ? AND subject_id = ? AND state = ?", tenant, subjectType, subjectID, Pending).
+		Find(&open).Error
+	if err != nil {
+		return nil, fmt.Errorf("finding the open approval: %w", err)
+	}
+	if len(open) == 0 {
+		return nil, nil
+	}
+	return &open[0], nil
+}
+
+// settle stores the end of an approval, and tells who waits for it.
+func (s *Approvals) settle(ctx context.Context, tx *gorm.DB, before, a Approval) error {
+	err := tx.Table("approvals").Where("tenant_id = ? AND id = ?", a.TenantID, a.ID).Updates(map[string]any{"state": a.State,
 		"decided_by": a.DecidedBy, "decided_by_name": a.DecidedByName, "decided_at": a.DecidedAt, "decision_reason": a.DecisionReason}).Error
 	if err != nil {
-		return a, fmt.Errorf("storing the decision: %w", err)
+		return fmt.Errorf("storing the decision: %w", err)
 	}
 	tell := s.decided[a.SubjectType]
 	if tell == nil {
-		return a, fmt.Errorf("approvals: nobody is told how the approval of a %q ends", a.SubjectType)
+		return fmt.Errorf("approvals: nobody is told how the approval of a %q ends", a.SubjectType)
 	}
 	if err := tell(ctx, tx, a); err != nil {
-		return a, err
+		return err
 	}
-	return a, audit.WriteTx(tx, a.entry("approval."+string(to), &before))
+	return audit.WriteTx(tx, a.entry("approval."+string(a.State), &before))
 }
 
 // expireBatch bounds one run of the sweep.

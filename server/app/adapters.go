@@ -2,15 +2,19 @@ package app
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"reeve/api/fault"
+	envelope "reeve/api/wire"
 	"reeve/server/fleet"
 	"reeve/server/schedule"
 	"reeve/server/tasks"
 	"reeve/tenants"
+	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -29,8 +33,12 @@ func (e executor) job(s schedule.Schedule, devices []fleet.Target) tasks.NewJob 
 }
 
 // CheckTx refuses a payload that could not run, and asks a second person where the schedule reaches
-// further than was agreed.
+// further than was agreed. What is being asked already is not asked again.
 func (e executor) CheckTx(tx *gorm.DB, s schedule.Schedule, reach []fleet.Target, reason string) (*uuid.UUID, error) {
+	// Today's targets may be empty; who runs the work later acts for who saves it now.
+	if who := tenantdb.ScopeOf(tx); !who.May("jobs.run", s.TenantID) || s.TenantID == scope.Provider && !who.MayEverywhere("jobs.run") {
+		return nil, fault.New(fault.Forbidden, "a schedule runs jobs: you may not run them where it does")
+	}
 	if reach == nil {
 		reach = []fleet.Target{} // nothing yet is not "resolve it yourself"
 	}
@@ -41,21 +49,36 @@ func (e executor) CheckTx(tx *gorm.DB, s schedule.Schedule, reach []fleet.Target
 	if len(reasons) == 0 || len(reach) <= s.Approved {
 		return s.ApprovalID, nil
 	}
-	a, err := e.approvals.RequestTx(tx, tenants.ApprovalRequest{TenantID: s.TenantID, Kind: tenants.BlastRadius,
+	a, err := e.approvals.PendingTx(tx, s.TenantID, schedule.SubjectType, s.ID)
+	if err != nil {
+		return s.ApprovalID, err
+	}
+	if a != nil {
+		return &a.ID, nil
+	}
+	asked, err := e.approvals.RequestTx(tx, tenants.ApprovalRequest{TenantID: s.TenantID, Kind: tenants.BlastRadius,
 		Summary:     fmt.Sprintf("Schedule %q: each run reaches %d devices", s.Name, len(reach)),
 		SubjectType: schedule.SubjectType, SubjectID: s.ID, Reason: reason,
 		Detail: map[string]any{"devices": len(reach), "reasons": reasons, "kind": s.What.Kind}})
 	if err != nil {
 		return nil, err
 	}
-	return &a.ID, nil
+	return &asked.ID, nil
+}
+
+// ForgetTx takes back the question about a schedule that is not any more what was asked about.
+func (e executor) ForgetTx(tx *gorm.DB, s schedule.Schedule, why string) error {
+	_, err := e.approvals.ObsoleteTx(tx.Statement.Context, tx, schedule.SubjectType, s.ID, why)
+	return err
 }
 
 // FireTx makes the job of a run. What a second person has agreed to is not asked again.
 func (e executor) FireTx(tx *gorm.DB, o schedule.Order) (uuid.UUID, error) {
 	n := e.job(o.Schedule, o.Devices)
-	n.NotBefore, n.Jitter, n.Open = o.Start, o.Spread, o.Open
-	n.ExpiresIn = max(o.Expires.Sub(later(o.Start, tenantdb.Now(tx))), time.Minute)
+	n.NotBefore, n.Jitter, n.Open, n.OpenIn = o.Start, o.Spread, o.Open, o.OpenIn
+	now := tenantdb.Now(tx)
+	start := later(o.Start, now)
+	n.ExpiresIn = max(min(o.Expires.Sub(start), envelope.MaxTaskLife-start.Sub(now)), time.Minute)
 	n.Cleared = len(o.Devices) <= o.Schedule.Approved
 	// Windows and blackouts travel with the tasks, which start only where they are open.
 	n.OverrideBlackout, n.Reason = true, "windows and blackouts are kept by the schedule"
@@ -70,12 +93,30 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// SupersedeTx skips what earlier runs left waiting.
-func (e executor) SupersedeTx(tx *gorm.DB, id uuid.UUID, devices []uuid.UUID) ([]schedule.Superseded, error) {
-	ended, err := e.tasks.SupersedeTx(tx.Statement.Context, tx, id, devices)
-	list := make([]schedule.Superseded, len(ended))
-	for i, t := range ended {
-		list[i] = schedule.Superseded{JobID: t.JobID, DeviceID: t.DeviceID}
+// SupersedeTx skips what earlier runs left waiting, and withdraws those that still wait for a second
+// person: a yes to several of them at once would run the same work several times.
+func (e executor) SupersedeTx(tx *gorm.DB, id uuid.UUID, devices, spare []uuid.UUID) ([]schedule.Superseded, error) {
+	ctx := tx.Statement.Context
+	var list []schedule.Superseded
+	waiting, err := tasks.WaitingTx(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, job := range waiting {
+		if slices.Contains(spare, job) {
+			continue
+		}
+		ended, err := e.approvals.ObsoleteTx(ctx, tx, tasks.SubjectType, job, "replaced by a newer run of its schedule")
+		if err != nil {
+			return nil, err
+		}
+		if ended {
+			list = append(list, schedule.Superseded{JobID: job})
+		}
+	}
+	ended, err := e.tasks.SupersedeTx(ctx, tx, id, devices, spare)
+	for _, t := range ended {
+		list = append(list, schedule.Superseded{JobID: t.JobID, DeviceID: t.DeviceID})
 	}
 	return list, err
 }

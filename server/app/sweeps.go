@@ -25,7 +25,7 @@ func sweeps(w *services, ear *fleet.Ear) []sweep {
 		{name: "schedules due", every: time.Second, run: w.Schedules.SweepDue, batch: schedule.Batch},
 		{name: "schedules fired", every: time.Second, run: w.Schedules.SweepRuns, batch: schedule.RunBatch},
 		{name: "schedule zones", every: time.Minute, run: w.Schedules.SweepZones, batch: schedule.ZoneBatch},
-		{name: "schedules old", every: time.Hour, run: w.Schedules.SweepOld},
+		{name: "schedules old", every: time.Hour, run: w.Schedules.SweepOld, batch: schedule.OldBatch},
 		{name: "task leases", every: 5 * time.Second, run: w.Tasks.SweepLeases},
 		{name: "tasks expired", every: 10 * time.Second, run: w.Tasks.SweepExpired},
 		{name: "jobs", every: 2 * time.Second, run: w.Tasks.SweepJobs},

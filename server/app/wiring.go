@@ -114,7 +114,7 @@ func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, ce
 	if err != nil {
 		return err
 	}
-	w.Schedules = schedule.New(s.db, w.Fleet, executor{w.Tasks, w.Approvals})
+	w.Schedules = schedule.New(s.db, w.Fleet, executor{w.Tasks, w.Approvals}, o.Log)
 	w.gateway, err = gateway.New(gateway.Options{DB: s.db, Fleet: w.Fleet, Tasks: w.Tasks, Bus: b, Log: o.Log, Now: s.now,
 		TaskKeys: taskKeys(s.keys), Downloads: downloads, CA: certs.pem()})
 	return err

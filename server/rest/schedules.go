@@ -103,6 +103,9 @@ func (h scheduleHandlers) UpdateSchedule(ctx context.Context, r UpdateScheduleRe
 }
 
 func changeIn(b ScheduleUpdate) (c schedule.Change, err error) {
+	if b.Window != nil && value(b.DropWindow) {
+		return c, fault.InvalidField("/drop_window", "does not go with window")
+	}
 	c = schedule.Change{Version: int64(b.Version), Name: b.Name, Enabled: b.Enabled, JitterSeconds: b.JitterSeconds, DropWindow: value(b.DropWindow)}
 	if b.What != nil {
 		work, err := workIn(*b.What)
@@ -212,7 +215,7 @@ func (h scheduleHandlers) ListMissedRuns(ctx context.Context, r ListMissedRunsRe
 	}
 	return ListMissedRuns200JSONResponse{NextCursor: optional(next), Items: each(page, func(m schedule.MissedRun) MissedRun {
 		return MissedRun{ID: m.ID, ScheduleID: m.ScheduleID, DeviceID: m.DeviceID, DeviceName: m.DeviceName, NominalLocal: m.NominalLocal, Zone: m.Zone,
-			At: m.At.UTC(), Reason: MissedRunReason(m.Reason), NotedAt: m.NotedAt.UTC(), CaughtUpAt: m.CaughtUpAt}
+			At: m.At.UTC(), Reason: MissedRunReason(m.Reason), NotedAt: m.NotedAt.UTC(), CaughtUpAt: utc(m.CaughtUpAt), EarlierCount: optional(m.Earlier)}
 	})}, nil
 }
 
@@ -255,9 +258,6 @@ func scheduleOut(s schedule.Schedule) Schedule {
 		LastJobID: s.LastJobID, MissedCount: int(s.Missed),
 		CatchUp: CatchUp{Policy: CatchUpPolicy(s.CatchUp.Policy), ExpiresAfterSeconds: optional(int(s.CatchUp.ExpiresAfterSeconds))},
 		What:    ScheduledWork{Kind: TaskKind(s.What.Kind), TaskExpiresInSeconds: s.What.TaskExpiresSeconds}}
-	if s.CatchUp.Policy == "" {
-		out.CatchUp.Policy = CatchUpPolicy(schedule.Skip)
-	}
 	// What is stored was encoded from these very shapes.
 	out.What.Payload, _ = recode[map[string]any](s.What.Payload)
 	out.Targets, _ = recode[Targets](s.Targets)
@@ -325,5 +325,10 @@ func zoneModeIn(mode ZoneMode, zone *string) (schedule.ZoneMode, error) {
 	if zone == nil {
 		return "", fault.InvalidField("/zone", "is required with zone_mode fixed: the name of a time zone, e.g. Europe/Berlin")
 	}
-	return schedule.ZoneMode(*zone), nil
+	switch mode := schedule.ZoneMode(*zone); mode {
+	case schedule.DeviceZone, schedule.SiteZone, schedule.TenantZone:
+		return "", fault.InvalidField("/zone", "must be the name of a time zone, e.g. Europe/Berlin; "+*zone+" is a zone_mode")
+	default:
+		return mode, nil
+	}
 }

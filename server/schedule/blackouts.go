@@ -69,11 +69,23 @@ func (b StoredBlackout) validate() error {
 	} else {
 		b.Blackout.Check(&f, "")
 	}
-	rename := strings.NewReplacer("/from", "/starts_local", "/until", "/ends_local", "/start/", "/recurrence/")
 	for i := range f {
-		f[i].Pointer = rename.Replace(f[i].Pointer)
+		f[i].Pointer = onTheWire(f[i].Pointer)
 	}
 	return f.Err()
+}
+
+// onTheWire is where a field of a blackout stands in a request.
+func onTheWire(pointer string) string {
+	switch {
+	case pointer == "/from":
+		return "/starts_local"
+	case pointer == "/until":
+		return "/ends_local"
+	case pointer == "/start", strings.HasPrefix(pointer, "/start/"):
+		return "/recurrence" + strings.TrimPrefix(pointer, "/start")
+	}
+	return pointer
 }
 
 // Blackouts is a page of the blackouts of a tenant and of the provider, newest first.
@@ -129,6 +141,9 @@ func (s *Service) DeleteBlackout(ctx context.Context, id uuid.UUID) error {
 		if err := tx.Exec("delete from blackouts where tenant_id = ? and id = ?", rows[0].TenantID, id).Error; err != nil {
 			return err
 		}
+		if err := wakeWaiting(tx, rows[0].TenantID); err != nil {
+			return err
+		}
 		return audit.WriteTx(tx, list[0].entry("blackout.deleted", list[0].face(), nil))
 	})
 }
@@ -154,14 +169,24 @@ func (b Blackout) holds(now time.Time) bool {
 	return !open
 }
 
-// HoldTx tells which blackout holds for a tenant now; nil when work may start.
-func HoldTx(tx *gorm.DB, tenant uuid.UUID) (*Blackout, error) {
-	list, err := blackoutsTx(tx, tenant)
+// wakeWaiting has runs looked at again that may have waited for the end of a blackout. It leaves those
+// alone that a sweep is deciding anyway.
+func wakeWaiting(tx *gorm.DB, tenant uuid.UUID) error {
+	sql, args := "select ctid from schedule_due where waiting is not null", []any{}
+	if tenant != uuid.UUID(scope.Provider) {
+		sql, args = sql+" and tenant_id = ?", append(args, tenant)
+	}
+	return tx.Exec("update schedule_due set wake_at = now() where ctid = any (array ("+sql+" for update skip locked))", args...).Error
+}
+
+// holdTx tells which blackout holds for a tenant now; nil when work may start.
+func (s *Service) holdTx(tx *gorm.DB, tenant uuid.UUID) (*Blackout, error) {
+	all, err := freezesTx(tx, []uuid.UUID{tenant})
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range list {
-		if b.holds(tenantdb.Now(tx)) {
+	for _, b := range all.holding(tenant) {
+		if b.holds(s.clock(tx)) {
 			return &b, nil
 		}
 	}
@@ -188,24 +213,6 @@ func HoldingTx(tx *gorm.DB, tenants []uuid.UUID, at time.Time) (reasons []string
 	return reasons, err
 }
 
-// blackoutsTx are the blackouts that hold for a tenant: its own and the provider's.
-func blackoutsTx(tx *gorm.DB, tenant uuid.UUID) ([]Blackout, error) {
-	all, err := freezesTx(tx, []uuid.UUID{tenant, scope.Provider})
-	return all.holding(tenant), err
-}
-
-func allBlackoutsTx(tx *gorm.DB, rows []claimed) (freezes, error) {
-	ids := []uuid.UUID{scope.Provider}
-	seen := map[uuid.UUID]bool{}
-	for _, r := range rows {
-		if !seen[r.Row.TenantID] {
-			seen[r.Row.TenantID] = true
-			ids = append(ids, r.Row.TenantID)
-		}
-	}
-	return freezesTx(tx, ids)
-}
-
 // freezes are blackouts by tenant.
 type freezes map[uuid.UUID][]Blackout
 
@@ -217,12 +224,15 @@ func (f freezes) holding(tenant uuid.UUID) []Blackout {
 	return list
 }
 
-func freezesTx(tx *gorm.DB, ids []uuid.UUID) (freezes, error) {
+// freezesTx reads the blackouts of some tenants and of the provider.
+func freezesTx(tx *gorm.DB, tenants []uuid.UUID) (freezes, error) {
 	var rows []struct {
 		TenantID uuid.UUID
 		Spec     string
 	}
-	if err := tx.Raw("select tenant_id, spec::text as spec from blackouts where tenant_id in ?", ids).Scan(&rows).Error; err != nil {
+	err := tx.Raw("select tenant_id, spec::text as spec from blackouts where tenant_id = any(?::uuid[]) or tenant_id = reeve_provider()",
+		idList(tenants)).Scan(&rows).Error
+	if err != nil {
 		return nil, err
 	}
 	f := freezes{}

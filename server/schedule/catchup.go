@@ -83,6 +83,7 @@ type Situation struct {
 type Firing struct {
 	Run     Run
 	CatchUp bool      // it starts late
+	Reason  Reason    // why it does
 	Reboot  bool      // whether it may reboot, as far as the catch-up policy is concerned
 	Expires time.Time // when it is no longer worth starting; zero is never
 }
@@ -179,7 +180,7 @@ func (s Situation) settle(r rule, candidate Miss, d *Decision) {
 	if start.After(s.Now) {
 		return // it keeps waiting
 	}
-	firing.CatchUp, firing.Reboot = true, s.CatchUp.IncludeReboot
+	firing.CatchUp, firing.Reason, firing.Reboot = true, candidate.Reason, s.CatchUp.IncludeReboot
 	d.Progress.Waiting, d.Fire = nil, &firing
 }
 

@@ -92,7 +92,7 @@ func (s *Service) Get(ctx context.Context, id uuid.UUID) (sch Schedule, err erro
 }
 
 func readable(ctx context.Context, tx *gorm.DB, id uuid.UUID) (Schedule, error) {
-	sch, err := loadSchedule(tx, id, false)
+	sch, err := loadSchedule(tx, nil, id, false)
 	if err == nil && !scope.From(ctx).May(permRead, sch.TenantID) {
 		return Schedule{}, ErrNotFound
 	}
@@ -109,29 +109,36 @@ func (s *Service) decorate(tx *gorm.DB, list ...*Schedule) error {
 		return nil
 	}
 	var facts []struct {
-		ID     uuid.UUID
-		Next   *time.Time
-		Last   *time.Time
-		JobID  *uuid.UUID
-		Missed int64
+		TenantID, ID uuid.UUID
+		Next, Last   *time.Time
+		JobID        *uuid.UUID
+		Missed       int64
 	}
-	err := tx.Raw(`select s.id, d.next, r.fired_at as last, r.job_id, m.missed from schedules s
+	err := tx.Raw(`select s.tenant_id, s.id, d.next, r.fired_at as last, r.job_id, m.missed from schedules s
 		left join lateral (select min(wake_at) as next from schedule_due d where d.tenant_id = s.tenant_id and d.schedule_id = s.id) d on true
-		left join lateral (select fired_at, job_id from schedule_runs r where r.schedule_id = s.id order by r.id desc limit 1) r on true
-		left join lateral (select count(*) as missed from missed_runs m where m.schedule_id = s.id and m.caught_up_at is null) m on true
-		where s.id in ?`, ids).Scan(&facts).Error
+		left join lateral (select fired_at, job_id from schedule_runs r where r.schedule_id = s.id and r.tenant_id = s.tenant_id
+			order by r.id desc limit 1) r on true
+		left join lateral (select count(*) as missed from (select from missed_runs m where m.schedule_id = s.id
+			and (m.tenant_id = s.tenant_id or s.tenant_id = reeve_provider()) and m.caught_up_at is null limit ?) m) m on true
+		where s.id = any(?::uuid[])`, maxMissedCount, idList(ids)).Scan(&facts).Error
 	if err != nil {
 		return err
 	}
-	for _, f := range facts {
-		for _, sch := range list {
-			if sch.ID == f.ID {
-				sch.NextRunAt, sch.LastRunAt, sch.LastJobID, sch.Missed = utc(f.Next), utc(f.Last), f.JobID, f.Missed
-			}
+	known := make(map[[2]uuid.UUID]int, len(facts))
+	for i, f := range facts {
+		known[[2]uuid.UUID{f.TenantID, f.ID}] = i
+	}
+	for _, sch := range list {
+		if i, ok := known[[2]uuid.UUID{sch.TenantID, sch.ID}]; ok {
+			f := facts[i]
+			sch.NextRunAt, sch.LastRunAt, sch.LastJobID, sch.Missed = utc(f.Next), utc(f.Last), f.JobID, f.Missed
 		}
 	}
 	return nil
 }
+
+// maxMissedCount is where counting what a schedule missed ends: beyond, the number says nothing more.
+const maxMissedCount = 1000
 
 func utc(t *time.Time) *time.Time {
 	if t == nil {
@@ -156,13 +163,18 @@ type PastRun struct {
 	Devices      int
 }
 
-// Runs is a page of what a schedule fired, newest first.
+// Runs is a page of what a schedule fired, newest first; it stays readable when the schedule is deleted.
 func (s *Service) Runs(ctx context.Context, id uuid.UUID, cursor string, limit int) (page []PastRun, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		if _, err := readable(ctx, tx, id); err != nil {
-			return err
+		var tenant uuid.UUID
+		found := tx.Raw("select tenant_id from schedules where id = ?", id).Scan(&tenant)
+		if found.Error != nil {
+			return found.Error
 		}
-		q, err := newest.Page(tx.Table("schedule_runs x").Where("x.schedule_id = ?", id), cursor, limit)
+		if found.RowsAffected == 0 || !scope.From(ctx).May(permRead, tenant) {
+			return ErrNotFound
+		}
+		q, err := newest.Page(tx.Table("schedule_runs x").Where("x.schedule_id = ? and x.tenant_id = ?", id, tenant), cursor, limit)
 		if err != nil {
 			return err
 		}
@@ -187,6 +199,7 @@ type MissedRun struct {
 	Reason       Reason
 	NotedAt      time.Time
 	CaughtUpAt   *time.Time
+	Earlier      int // runs before it that were missed with it and are not listed
 }
 
 // MissedFilter chooses missed runs; nil does not restrict.

@@ -3,6 +3,9 @@ package schedule
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,11 +29,12 @@ const (
 
 // Errors of schedules.
 var (
-	ErrNotFound     = fault.New(fault.NotFound, "there is no such schedule")
-	ErrNotPermitted = fault.New(fault.Forbidden, "you may not change this tenant's schedules")
-	ErrProviderOnly = fault.New(fault.Forbidden, "schedules of the provider reach every tenant: that needs the permission over all tenants")
-	ErrDisabled     = fault.New(fault.Conflict, "the schedule is switched off")
-	ErrBlackout     = fault.New(fault.Conflict, "a blackout holds now; run a job by hand and override it with a reason")
+	ErrNotFound      = fault.New(fault.NotFound, "there is no such schedule")
+	ErrNotPermitted  = fault.New(fault.Forbidden, "you may not change this tenant's schedules")
+	ErrProviderOnly  = fault.New(fault.Forbidden, "schedules of the provider reach every tenant: that needs the permission over all tenants")
+	ErrDisabled      = fault.New(fault.Conflict, "the schedule is switched off")
+	ErrBlackout      = fault.New(fault.Conflict, "a blackout holds now; run a job by hand and override it with a reason")
+	ErrReachesNobody = fault.New(fault.Conflict, "no active device is among the targets")
 )
 
 // Schedule is recurring work.
@@ -46,7 +50,8 @@ type Schedule struct {
 	CatchUp       CatchUp
 	JitterSeconds int
 	ApprovalID    *uuid.UUID
-	Approved      int // devices that a second person has agreed to
+	Approved      int       // devices that a second person has agreed to
+	Answers       uuid.UUID // the person who last said what it does; no second person to themselves
 	CreatedBy     string
 	Version       int64
 	CreatedAt     time.Time
@@ -90,15 +95,14 @@ type Definition struct {
 // Validate names every fault at once.
 func (d Definition) Validate() error {
 	var f fault.Fields
-	d.Name = strings.TrimSpace(d.Name)
-	f.Check(len([]rune(d.Name)) >= 1 && len([]rune(d.Name)) <= 120, "/name", "must have 1 to 120 characters")
+	name := strings.TrimSpace(d.Name)
+	f.Check(len([]rune(name)) >= 1 && len([]rune(name)) <= 120, "/name", "must have 1 to 120 characters")
 	d.Recurrence.Check(&f, "/recurrence")
 	d.ZoneMode.Check(&f, "/zone")
 	d.CatchUp.Check(&f, "/catch_up")
-	f.Check(d.JitterSeconds >= 0 && d.JitterSeconds <= 86400, "/jitter_seconds", "must be from 0 to 86400")
+	f.Check(d.JitterSeconds >= 0 && d.JitterSeconds <= maxJitter, "/jitter_seconds", "must be from 0 to %d", maxJitter)
 	if d.Window != nil {
-		d.Window.Start.Check(&f, "/window/recurrence")
-		f.Check(d.Window.DurationSeconds >= 300 && d.Window.DurationSeconds <= 604800, "/window/duration_seconds", "must be from 300 to 604800")
+		d.checkWindow(&f)
 	}
 	if err := d.Targets.Validate(); err != nil {
 		if e, ok := fault.As(err); ok {
@@ -106,6 +110,43 @@ func (d Definition) Validate() error {
 		}
 	}
 	return f.Err()
+}
+
+const (
+	maxJitter = 24 * 60 * 60
+	minWindow = 5 * time.Minute
+	maxWindow = 7 * 24 * time.Hour
+)
+
+// checkWindow refuses a window in which the work could never start: nothing would run, and only the
+// list of missed runs would tell.
+func (d Definition) checkWindow(f *fault.Fields) {
+	var faults fault.Fields
+	Window{Zone: TenantZone, Start: d.Window.Start, DurationSeconds: d.Window.DurationSeconds}.Check(&faults, "/window")
+	for _, x := range faults {
+		if rest, ok := strings.CutPrefix(x.Pointer, "/window/start"); ok {
+			x.Pointer = "/window/recurrence" + rest
+		}
+		*f = append(*f, x)
+	}
+	length := time.Duration(d.Window.DurationSeconds) * time.Second
+	if length < minWindow || length > maxWindow {
+		if !covered(*f, "/window/duration_seconds") {
+			f.Add("/window/duration_seconds", "must be from %d to %d", int(minWindow.Seconds()), int(maxWindow.Seconds()))
+		}
+		return
+	}
+	takes := d.What.expectedRun()
+	if d.Window.AllowOverrun {
+		takes = 0
+	}
+	switch jitter := time.Duration(d.JitterSeconds) * time.Second; {
+	case takes > 0 && takes+Grace > length:
+		f.Add("/window/duration_seconds", "is too short: the work may take %d seconds and must fit in with %d to spare; make the window longer, lower the work's timeout_seconds, or allow it to overrun",
+			int(takes.Seconds()), int(Grace.Seconds()))
+	case jitter > 0 && jitter+takes+Grace > length:
+		f.Add("/jitter_seconds", "is too long: the last devices would start after the window, or too late in it")
+	}
 }
 
 // Order is a firing as the executor of its kind gets it.
@@ -116,23 +157,29 @@ type Order struct {
 	Spread   time.Duration // over which the others follow, each after its Jitter
 	Expires  time.Time
 	Open     []calendar.Period // times in which it may start; empty means any
+	// OpenIn stands instead of Open for devices of tenants that have blackouts of their own.
+	OpenIn map[uuid.UUID][]calendar.Period
 }
 
 // Superseded is work of an earlier run that never started and that a newer run replaces: at most one
 // catch-up, however long a device was away.
 type Superseded struct {
 	JobID    uuid.UUID
-	DeviceID uuid.UUID
+	DeviceID uuid.UUID // zero: the whole job, which still waited for a second person
 }
 
 // Executor turns firings into tasks. It is wired to server/tasks, which stands above this package.
 type Executor interface {
-	// CheckTx refuses work that could not run, and asks a second person where it reaches too far.
+	// CheckTx refuses work that could not run, with pointers below /payload, and asks a second person
+	// where it reaches too far.
 	CheckTx(tx *gorm.DB, s Schedule, reach []fleet.Target, reason string) (approval *uuid.UUID, err error)
+	// ForgetTx takes back what a second person was asked about the schedule.
+	ForgetTx(tx *gorm.DB, s Schedule, why string) error
 	// FireTx makes the job and its tasks.
 	FireTx(tx *gorm.DB, o Order) (job uuid.UUID, err error)
-	// SupersedeTx skips tasks of earlier runs on these devices that no endpoint has taken yet.
-	SupersedeTx(tx *gorm.DB, schedule uuid.UUID, devices []uuid.UUID) ([]Superseded, error)
+	// SupersedeTx skips tasks of earlier runs on these devices that no endpoint has taken yet, but for
+	// those of the jobs to spare.
+	SupersedeTx(tx *gorm.DB, schedule uuid.UUID, devices, spare []uuid.UUID) ([]Superseded, error)
 }
 
 // Service keeps schedules and fires them.
@@ -140,11 +187,14 @@ type Service struct {
 	db    *tenantdb.DB
 	fleet *fleet.Service
 	exec  Executor
+	log   *slog.Logger
+	// clock is the transaction's time on the database's clock; tests move it.
+	clock func(tx *gorm.DB) time.Time
 }
 
 // New makes the service.
-func New(db *tenantdb.DB, devices *fleet.Service, exec Executor) *Service {
-	return &Service{db: db, fleet: devices, exec: exec}
+func New(db *tenantdb.DB, devices *fleet.Service, exec Executor, log *slog.Logger) *Service {
+	return &Service{db: db, fleet: devices, exec: exec, log: log, clock: tenantdb.Now}
 }
 
 func mayManage(s scope.Scope, tenant uuid.UUID) error {
@@ -160,7 +210,7 @@ func mayManage(s scope.Scope, tenant uuid.UUID) error {
 	return nil
 }
 
-// confined keeps the targets of a tenant's schedule inside the tenant.
+// confine keeps the targets of a tenant's schedule inside the tenant.
 func (d *Definition) confine() error {
 	if d.TenantID == uuid.UUID(scope.Provider) {
 		return nil
@@ -178,6 +228,26 @@ func (d *Definition) confine() error {
 	return nil
 }
 
+// foreignTx tells whether the targets name a place or device of another tenant, active or not.
+func (d Definition) foreignTx(tx *gorm.DB) error {
+	if d.TenantID == uuid.UUID(scope.Provider) {
+		return nil
+	}
+	table, at, ids := "devices", "/targets/device_ids", d.Targets.DeviceIDs
+	if d.Targets.SiteID != nil {
+		table, at, ids = "sites", "/targets/site_id", []uuid.UUID{*d.Targets.SiteID}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var foreign bool
+	err := tx.Raw("select exists (select from "+table+" where id = any(?::uuid[]) and tenant_id <> ?)", idList(ids), d.TenantID).Scan(&foreign).Error
+	if err != nil || !foreign {
+		return err
+	}
+	return fault.InvalidField(at, "belongs to another tenant than the schedule")
+}
+
 // Create adds a schedule and computes when it is due.
 func (s *Service) Create(ctx context.Context, d Definition) (Schedule, error) {
 	if err := d.Validate(); err != nil {
@@ -192,15 +262,27 @@ func (s *Service) Create(ctx context.Context, d Definition) (Schedule, error) {
 	}
 	var made Schedule
 	err := s.db.Tx(ctx, func(tx *gorm.DB) error {
+		if err := d.foreignTx(tx); err != nil {
+			return err
+		}
 		made = d.schedule(uuid.Must(uuid.NewV7()), who.Actor.Name)
 		made.CreatedAt, made.UpdatedAt, made.Version = tenantdb.Now(tx), tenantdb.Now(tx), 1
-		if err := s.checkTx(tx, &made, d.Reason); err != nil {
+		made.Answers = who.Actor.Person()
+		if err := insertSchedule(tx, made); err != nil {
 			return err
 		}
-		if err := insertSchedule(tx, made, who.Actor.ID); err != nil {
+		runs, err := s.replanTx(tx, made)
+		if err != nil {
 			return err
 		}
-		if err := s.replanTx(tx, made); err != nil {
+		if made.Enabled && !runs {
+			return errNeverRuns
+		}
+		reach, err := s.fleet.ResolveTx(tx, made.Targets)
+		if err != nil {
+			return err
+		}
+		if err := s.checkTx(tx, &made, reach, d.Reason); err != nil {
 			return err
 		}
 		if err := s.decorate(tx, &made); err != nil {
@@ -211,17 +293,27 @@ func (s *Service) Create(ctx context.Context, d Definition) (Schedule, error) {
 	return made, err
 }
 
+var errNeverRuns = fault.InvalidField("/recurrence", "never runs again: its times lie in the past")
+
 func (d Definition) schedule(id uuid.UUID, author string) Schedule {
+	d.CatchUp.Policy = d.CatchUp.effective(d.Recurrence)
 	return Schedule{TenantID: d.TenantID, ID: id, Name: strings.TrimSpace(d.Name), Enabled: d.Enabled, What: d.What, Targets: d.Targets,
 		Recurrence: d.Recurrence, ZoneMode: d.ZoneMode, Window: d.Window, CatchUp: d.CatchUp, JitterSeconds: d.JitterSeconds, CreatedBy: author}
 }
 
-// checkTx resolves the targets under the actor's own reach and lets the executor judge the work.
-func (s *Service) checkTx(tx *gorm.DB, sch *Schedule, reason string) error {
-	reach, err := s.fleet.ResolveTx(tx, sch.Targets)
-	if err != nil {
-		return err
+// effective is the policy in force when nobody chose one.
+func (c CatchUp) effective(r Recurrence) Policy {
+	switch {
+	case c.Policy != "":
+		return c.Policy
+	case r.Once != "":
+		return RunASAP
 	}
+	return Skip
+}
+
+// checkTx lets the executor judge the work, and keeps the question that it asked a second person.
+func (s *Service) checkTx(tx *gorm.DB, sch *Schedule, reach []fleet.Target, reason string) error {
 	if sch.TenantID != uuid.UUID(scope.Provider) {
 		for _, t := range reach {
 			if t.TenantID != sch.TenantID {
@@ -229,8 +321,31 @@ func (s *Service) checkTx(tx *gorm.DB, sch *Schedule, reason string) error {
 			}
 		}
 	}
-	sch.ApprovalID, err = s.exec.CheckTx(tx, *sch, reach, reason)
-	return err
+	approval, err := s.exec.CheckTx(tx, *sch, reach, reason)
+	if err != nil {
+		return ofWork(err)
+	}
+	if approval == sch.ApprovalID || approval != nil && sch.ApprovalID != nil && *approval == *sch.ApprovalID {
+		return nil
+	}
+	sch.ApprovalID = approval
+	return tx.Exec("update schedules set approval_id = ? where tenant_id = ? and id = ?", approval, sch.TenantID, sch.ID).Error
+}
+
+// ofWork puts the executor's faults where the work stands in a schedule.
+func ofWork(err error) error {
+	f, ok := fault.As(err)
+	if !ok || f.Kind != fault.Invalid {
+		return err
+	}
+	moved := *f
+	moved.Fields = slices.Clone(f.Fields)
+	for i, x := range moved.Fields {
+		if strings.HasPrefix(x.Pointer, "/payload") || x.Pointer == "/kind" {
+			moved.Fields[i].Pointer = "/what" + x.Pointer
+		}
+	}
+	return &moved
 }
 
 // Change is an edit; nil leaves a field as it is.
@@ -273,13 +388,17 @@ func set[T any](field *T, change *T) {
 	}
 }
 
-// Update changes a schedule. Runs that were due before keep what they were; the rest is planned anew.
+// Update changes a schedule. Runs that are due already happen, or are missed, by what it was; the rest
+// is planned anew when its times change.
 func (s *Service) Update(ctx context.Context, id uuid.UUID, c Change) (Schedule, error) {
 	var after Schedule
 	err := s.db.Tx(ctx, func(tx *gorm.DB) error {
 		before, err := s.manageable(ctx, tx, id)
 		if err != nil {
 			return err
+		}
+		if before.Version != c.Version {
+			return tenantdb.ErrStale
 		}
 		d := c.apply(before)
 		if err := d.Validate(); err != nil {
@@ -288,20 +407,27 @@ func (s *Service) Update(ctx context.Context, id uuid.UUID, c Change) (Schedule,
 		if err := d.confine(); err != nil {
 			return err
 		}
-		after = d.schedule(id, before.CreatedBy)
-		after.CreatedAt, after.ApprovalID, after.Approved = before.CreatedAt, before.ApprovalID, before.Approved
-		// Switching off is always possible, whatever became of the targets.
-		if after.Enabled {
-			if err := s.checkTx(tx, &after, "changed schedule"); err != nil {
+		if c.Targets != nil {
+			if err := d.foreignTx(tx); err != nil {
 				return err
 			}
 		}
-		after.Version, after.UpdatedAt = c.Version+1, tenantdb.Now(tx)
+		after = d.schedule(id, before.CreatedBy)
+		after.CreatedAt, after.Version, after.UpdatedAt = before.CreatedAt, c.Version+1, tenantdb.Now(tx)
+		if err := s.carryOver(tx, before, &after); err != nil {
+			return err
+		}
 		if err := updateSchedule(tx, after, c.Version); err != nil {
 			return err
 		}
-		if err := s.replanTx(tx, after); err != nil {
+		if err := s.retimeTx(tx, before, after); err != nil {
 			return err
+		}
+		// Switching off is always possible, whatever became of the targets.
+		if after.Enabled || !same(before.What, after.What) || !same(before.Targets, after.Targets) {
+			if err := s.recheckTx(tx, &after, c.Targets != nil); err != nil {
+				return err
+			}
 		}
 		if err := s.decorate(tx, &after); err != nil {
 			return err
@@ -309,6 +435,42 @@ func (s *Service) Update(ctx context.Context, id uuid.UUID, c Change) (Schedule,
 		return audit.WriteTx(tx, after.entry("schedule.changed", before.face(), after.face()))
 	})
 	return after, err
+}
+
+// carryOver decides what of a second person's consent still counts: what was agreed to is this work on
+// these targets, and other work is asked about anew. Who changed it answers for it from then on.
+func (s *Service) carryOver(tx *gorm.DB, before Schedule, after *Schedule) error {
+	after.ApprovalID, after.Approved, after.Answers = before.ApprovalID, before.Approved, before.Answers
+	if same(before.What, after.What) && same(before.Targets, after.Targets) {
+		return nil
+	}
+	after.ApprovalID, after.Approved, after.Answers = nil, 0, tenantdb.ScopeOf(tx).Actor.Person()
+	return s.exec.ForgetTx(tx, before, "the schedule was changed")
+}
+
+func (s *Service) recheckTx(tx *gorm.DB, after *Schedule, chosen bool) error {
+	resolve := s.reachTx
+	if chosen { // what somebody names now must be there
+		resolve = func(tx *gorm.DB, sch Schedule) ([]fleet.Target, error) { return s.fleet.ResolveTx(tx, sch.Targets) }
+	}
+	reach, err := resolve(tx, *after)
+	if err != nil {
+		return err
+	}
+	return s.checkTx(tx, after, reach, "changed schedule")
+}
+
+// same compares by what is stored.
+func same(a, b any) bool {
+	x, err := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && sameJSON(x, y)
+}
+
+// sameJSON ignores the order of keys and white space, which the database does not keep.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // Delete ends a schedule. What it ran stays readable.
@@ -324,9 +486,15 @@ func (s *Service) Delete(ctx context.Context, id uuid.UUID) error {
 		if err := tx.Exec("delete from schedule_due where tenant_id = ? and schedule_id = ?", sch.TenantID, id).Error; err != nil {
 			return err
 		}
+		if err := s.exec.ForgetTx(tx, sch, "the schedule was deleted"); err != nil {
+			return err
+		}
 		return audit.WriteTx(tx, sch.entry("schedule.deleted", sch.face(), nil))
 	})
 }
+
+// ErrNoDevices says that there is nothing to run on.
+var ErrNoDevices = fault.New(fault.Conflict, "the targets choose no active device now")
 
 // RunNow fires a schedule once, for all of its devices, whatever its zone and window say.
 func (s *Service) RunNow(ctx context.Context, id uuid.UUID) (job uuid.UUID, err error) {
@@ -335,8 +503,8 @@ func (s *Service) RunNow(ctx context.Context, id uuid.UUID) (job uuid.UUID, err 
 		if err != nil {
 			return err
 		}
-		now := tenantdb.Now(tx)
-		if hold, err := HoldTx(tx, sch.TenantID); err != nil {
+		now := s.clock(tx)
+		if hold, err := s.holdTx(tx, sch.TenantID); err != nil {
 			return err
 		} else if hold != nil {
 			return ErrBlackout
@@ -350,13 +518,16 @@ func (s *Service) RunNow(ctx context.Context, id uuid.UUID) (job uuid.UUID, err 
 		if job, err = s.expandTx(tx, sch, run); err != nil {
 			return err
 		}
+		if job == uuid.Nil {
+			return ErrNoDevices
+		}
 		return audit.WriteTx(tx, sch.entry("schedule.run", nil, map[string]any{"job_id": job}))
 	})
 	return job, err
 }
 
 func (s *Service) manageable(ctx context.Context, tx *gorm.DB, id uuid.UUID) (Schedule, error) {
-	sch, err := loadSchedule(tx, id, true)
+	sch, err := loadSchedule(tx, nil, id, true)
 	if err != nil {
 		return sch, err
 	}
@@ -367,13 +538,15 @@ func (s *Service) manageable(ctx context.Context, tx *gorm.DB, id uuid.UUID) (Sc
 const SubjectType = "schedule"
 
 // DecidedTx is told of the decision of a second person over a schedule that reaches far: from then on
-// its runs may reach as many devices as were shown to that person.
+// its runs may reach as many devices as were shown to that person. A yes to what the schedule was before
+// somebody changed it counts for nothing.
 func (s *Service) DecidedTx(tx *gorm.DB, a tenants.Approval) error {
 	if a.State != tenants.Approved {
 		return nil
 	}
 	devices, _ := a.Detail["devices"].(float64)
-	return tx.Exec("update schedules set approved_devices = ? where tenant_id = ? and id = ?", int(devices), a.TenantID, a.SubjectID).Error
+	return tx.Exec("update schedules set approved_devices = ? where tenant_id = ? and id = ? and approval_id = ?",
+		int(devices), a.TenantID, a.SubjectID, a.ID).Error
 }
 
 // face is the public side of a schedule, for the audit log.

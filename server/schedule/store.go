@@ -3,6 +3,7 @@ package schedule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"reeve/api/fault"
 	"reeve/server/fleet"
 	"reeve/tenants/calendar"
-	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -32,6 +32,7 @@ type row struct {
 	JitterSeconds      int
 	ApprovalID         *uuid.UUID
 	ApprovedDevices    int
+	Answers            *uuid.UUID
 	CreatedByName      string
 	Version            int64
 	CreatedAt          time.Time
@@ -40,13 +41,16 @@ type row struct {
 
 const rowColumns = `s.tenant_id, s.id, s.name, s.enabled, s.kind, s.payload::text as payload, s.task_expires_seconds, s.targets::text as targets,
 	s.recurrence::text as recurrence, s.zone_mode, s.maintenance_window::text as maintenance_window, s.catch_up::text as catch_up,
-	s.jitter_seconds, s.approval_id, s.approved_devices, s.created_by_name, s.version, s.created_at, s.updated_at`
+	s.jitter_seconds, s.approval_id, s.approved_devices, s.answers, s.created_by_name, s.version, s.created_at, s.updated_at`
 
 func (r row) schedule() (Schedule, error) {
 	s := Schedule{TenantID: r.TenantID, ID: r.ID, Name: r.Name, Enabled: r.Enabled, ZoneMode: ZoneMode(r.ZoneMode), JitterSeconds: r.JitterSeconds,
 		What:       Work{Kind: r.Kind, Payload: json.RawMessage(r.Payload), TaskExpiresSeconds: r.TaskExpiresSeconds},
 		ApprovalID: r.ApprovalID, Approved: r.ApprovedDevices, CreatedBy: r.CreatedByName, Version: r.Version,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	if r.Answers != nil {
+		s.Answers = *r.Answers
+	}
 	err := errors.Join(json.Unmarshal([]byte(r.Targets), &s.Targets), json.Unmarshal([]byte(r.Recurrence), &s.Recurrence),
 		json.Unmarshal([]byte(r.CatchUp), &s.CatchUp))
 	if r.MaintenanceWindow != nil {
@@ -56,24 +60,18 @@ func (r row) schedule() (Schedule, error) {
 	return s, err
 }
 
-func schedules(rows []row) ([]Schedule, error) {
-	out := make([]Schedule, len(rows))
-	for i, r := range rows {
-		var err error
-		if out[i], err = r.schedule(); err != nil {
-			return nil, err
-		}
+// loadSchedule reads a schedule; without a tenant, of whichever one within reach. lock keeps others
+// from changing it, but lets runs of it be noted.
+func loadSchedule(tx *gorm.DB, tenant *uuid.UUID, id uuid.UUID, lock bool) (Schedule, error) {
+	sql, args := "select "+rowColumns+" from schedules s where s.id = ? and s.deleted_at is null", []any{id}
+	if tenant != nil {
+		sql, args = sql+" and s.tenant_id = ?", append(args, *tenant)
 	}
-	return out, nil
-}
-
-func loadSchedule(tx *gorm.DB, id uuid.UUID, lock bool) (Schedule, error) {
-	sql := "select " + rowColumns + " from schedules s where s.id = ? and s.deleted_at is null"
 	if lock {
-		sql += " for update"
+		sql += " for no key update"
 	}
 	var rows []row
-	if err := tx.Raw(sql, id).Scan(&rows).Error; err != nil {
+	if err := tx.Raw(sql, args...).Scan(&rows).Error; err != nil {
 		return Schedule{}, err
 	}
 	if len(rows) == 0 {
@@ -86,7 +84,7 @@ func loadSchedule(tx *gorm.DB, id uuid.UUID, lock bool) (Schedule, error) {
 func (s Schedule) columns() (map[string]any, error) {
 	columns := map[string]any{"name": s.Name, "name_key": strings.ToLower(s.Name), "enabled": s.Enabled, "kind": s.What.Kind,
 		"task_expires_seconds": s.What.TaskExpiresSeconds, "zone_mode": string(s.ZoneMode), "jitter_seconds": s.JitterSeconds,
-		"approval_id": s.ApprovalID, "approved_devices": s.Approved, "maintenance_window": nil}
+		"approval_id": s.ApprovalID, "approved_devices": s.Approved, "answers": s.Answers, "maintenance_window": nil}
 	documents := map[string]any{"payload": s.What.Payload, "targets": s.Targets, "recurrence": s.Recurrence, "catch_up": s.CatchUp}
 	if s.Window != nil {
 		documents["maintenance_window"] = s.Window
@@ -101,15 +99,13 @@ func (s Schedule) columns() (map[string]any, error) {
 	return columns, nil
 }
 
-func insertSchedule(tx *gorm.DB, s Schedule, author scope.ID) error {
+func insertSchedule(tx *gorm.DB, s Schedule) error {
 	columns, err := s.columns()
 	if err != nil {
 		return err
 	}
 	columns["tenant_id"], columns["id"], columns["created_by_name"] = s.TenantID, s.ID, s.CreatedBy
-	if author != (scope.ID{}) {
-		columns["created_by"] = uuid.UUID(author)
-	}
+	columns["created_by"] = s.Answers
 	return tx.Table("schedules").Create(columns).Error
 }
 
@@ -130,6 +126,24 @@ type due struct {
 	WakeAt     *time.Time `json:"wake_at"`
 	Through    time.Time  `json:"through"`
 	Waiting    *waiting   `json:"waiting" gorm:"-"`
+}
+
+// dueRow is due as the database has it.
+type dueRow struct {
+	Zone    string
+	WakeAt  *time.Time
+	Through time.Time
+	Waiting *string
+}
+
+func (r dueRow) due(sch Schedule) (due, error) {
+	d := due{TenantID: sch.TenantID, ScheduleID: sch.ID, Zone: r.Zone, Through: r.Through.UTC()}
+	if r.Waiting != nil {
+		if err := json.Unmarshal([]byte(*r.Waiting), &d.Waiting); err != nil {
+			return d, fmt.Errorf("schedule %s: %w", sch.ID, err)
+		}
+	}
+	return d, nil
 }
 
 // waiting is the run that waits for its window, as it is stored.
@@ -185,8 +199,8 @@ type fired struct {
 }
 
 func insertRuns(tx *gorm.DB, rows []fired) error {
-	return unnest(tx, rows, `insert into schedule_runs (tenant_id, id, schedule_id, zone, key, nominal, fold, at, fired_at, catch_up, expires_at)
-		select tenant_id, id, schedule_id, zone, key, nominal, fold, at, fired_at, catch_up, expires_at from jsonb_to_recordset(?::jsonb)
+	return unnest(tx, rows, `insert into schedule_runs (tenant_id, id, schedule_id, zone, key, nominal, fold, at, fired_at, next_try_at, catch_up, expires_at)
+		select tenant_id, id, schedule_id, zone, key, nominal, fold, at, fired_at, fired_at, catch_up, expires_at from jsonb_to_recordset(?::jsonb)
 		as x(tenant_id uuid, id uuid, schedule_id uuid, zone text, key text, nominal text, fold smallint, at timestamptz, fired_at timestamptz,
 		catch_up boolean, expires_at timestamptz) on conflict do nothing`)
 }
@@ -203,12 +217,13 @@ type missed struct {
 	At         time.Time  `json:"at"`
 	Reason     Reason     `json:"reason"`
 	CaughtUpAt *time.Time `json:"caught_up_at"`
+	Earlier    int        `json:"earlier"` // misses before it that are only counted
 }
 
 func insertMissed(tx *gorm.DB, rows []missed) error {
-	return unnest(tx, rows, `insert into missed_runs (tenant_id, id, schedule_id, device_id, zone, key, nominal, at, reason, noted_at, caught_up_at)
-		select tenant_id, id, schedule_id, device_id, zone, key, nominal, at, reason, now(), caught_up_at from jsonb_to_recordset(?::jsonb)
-		as x(tenant_id uuid, id uuid, schedule_id uuid, device_id uuid, zone text, key text, nominal text, at timestamptz, reason text, caught_up_at timestamptz)
+	return unnest(tx, rows, `insert into missed_runs (tenant_id, id, schedule_id, device_id, zone, key, nominal, at, reason, caught_up_at, earlier)
+		select tenant_id, id, schedule_id, device_id, zone, key, nominal, at, reason, caught_up_at, earlier from jsonb_to_recordset(?::jsonb)
+		as x(tenant_id uuid, id uuid, schedule_id uuid, device_id uuid, zone text, key text, nominal text, at timestamptz, reason text, caught_up_at timestamptz, earlier bigint)
 		on conflict do nothing`)
 }
 

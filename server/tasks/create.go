@@ -219,7 +219,7 @@ func (s *Service) planWork(ctx context.Context, tx *gorm.DB, n NewJob, kind Kind
 	}
 	p.brake = decideBrake(p.reach, kind, specs)
 	if n.Cleared {
-		p.brake = brake{stopFailure: p.brake.stopFailure}
+		p.brake.reasons = nil
 	}
 	p.job = newJob(tx, n, p)
 	return p, nil

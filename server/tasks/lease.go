@@ -210,8 +210,9 @@ func (o openRow) cancel() (ids []uuid.UUID) {
 func (s *Service) openWork(tx *gorm.DB, devices []uuid.UUID) (map[uuid.UUID]openRow, error) {
 	var rows []openRow
 	err := tx.Raw(`SELECT device_id,
-			count(*) FILTER (WHERE state = 'queued' AND kind = ANY (?) AND not_before <= now())
-				+ least(1, count(*) FILTER (WHERE state = 'queued' AND kind <> ALL (?) AND not_before <= now())) AS due,
+			count(*) FILTER (WHERE state = 'queued' AND kind = ANY (?) AND not_before <= now() AND (open_ranges IS NULL OR open_ranges @> now()))
+				+ least(1, count(*) FILTER (WHERE state = 'queued' AND kind <> ALL (?) AND not_before <= now()
+					AND (open_ranges IS NULL OR open_ranges @> now()))) AS due,
 			coalesce(bool_or(state = 'leased' AND leased_at <= now() - ? * interval '1 second'), false) AS again,
 			coalesce(bool_or(state <> 'queued' AND lease_until < now() + ? * interval '1 second'), false) AS short,
 			coalesce(bool_or(state IN ('running', 'cancelling') AND lease_until < now()), false) AS lost,

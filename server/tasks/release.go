@@ -135,12 +135,13 @@ func insertTasks(tx *gorm.DB, j Job, w work, kid string, all []signed) (int, err
 			head, kid, signature, not_before, expires_at, open_ranges)
 		SELECT u.tenant_id, u.id, ?, ?, u.device_id, ?, CASE WHEN p.fits THEN 'queued' ELSE 'skipped' END,
 			CASE WHEN p.fits THEN '' ELSE 'the script is not for ' || d.os_family END, CASE WHEN p.fits THEN NULL ELSE now() END,
-			?, u.head, ?, u.signature, u.not_before, ?, (SELECT open_ranges FROM jobs WHERE tenant_id = ? AND id = ?)
+			?, u.head, ?, u.signature, u.not_before, ?, coalesce((j.tenant_ranges ->> u.tenant_id::text)::tstzmultirange, j.open_ranges)
 		FROM unnest(?::uuid[], ?::uuid[], ?::uuid[], ?::bytea[], ?::bytea[], ?::timestamptz[]) AS u (tenant_id, id, device_id, head, signature, not_before)
 			JOIN devices d ON d.tenant_id = u.tenant_id AND d.id = u.device_id
+			JOIN jobs j ON j.tenant_id = ? AND j.id = ?
 			CROSS JOIN LATERAL (SELECT cardinality(?::text[]) = 0 OR d.os_family = ANY (?::text[]) AS fits) p`,
-		j.ID, j.TenantID, j.Kind, weigh(j.TasksTotal), kid, j.ExpiresAt, j.TenantID, j.ID, tenantIDs, ids, devices, heads, signatures, starts,
-		platforms(w), platforms(w))
+		j.ID, j.TenantID, j.Kind, weigh(j.TasksTotal), kid, j.ExpiresAt, tenantIDs, ids, devices, heads, signatures, starts,
+		j.TenantID, j.ID, platforms(w), platforms(w))
 	if done.Error != nil {
 		return 0, fmt.Errorf("making tasks: %w", done.Error)
 	}

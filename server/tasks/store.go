@@ -28,6 +28,10 @@ func insertJob(tx *gorm.DB, j Job, p plan) error {
 	if err != nil {
 		return fmt.Errorf("encoding targets: %w", err)
 	}
+	tenantRanges, err := tenantRanges(p.request.OpenIn)
+	if err != nil {
+		return err
+	}
 	who := tenantdb.ScopeOf(tx)
 	var by *uuid.UUID
 	if id := uuid.UUID(who.Actor.ID); id != uuid.Nil {
@@ -35,12 +39,12 @@ func insertJob(tx *gorm.DB, j Job, p plan) error {
 	}
 	err = tx.Exec(`INSERT INTO jobs (tenant_id, id, name, kind, state, state_reason, targets, payload, body, run_as, platforms, origin,
 			schedule_id, retry_of, tenant_ids, tasks_total, weight, stop_failure_percent, run_seconds, expires_seconds, created_by,
-			created_by_name, not_before, expires_at, jitter_seconds, open_ranges)
-		VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb, ?, ?, ?::text[], ?, ?, ?, ?::uuid[], ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?::tstzmultirange)`,
+			created_by_name, not_before, expires_at, jitter_seconds, open_ranges, tenant_ranges)
+		VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb, ?, ?, ?::text[], ?, ?, ?, ?::uuid[], ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?::tstzmultirange, ?::jsonb)`,
 		j.TenantID, j.ID, j.Name, j.Kind, j.State, j.StateReason, string(targets), string(p.work.shown), []byte(p.work.body), p.work.runAs,
 		platforms(p.work), j.Origin, j.ScheduleID, j.RetryOf, array[uuid.UUID](j.TenantIDs), j.TasksTotal, weigh(j.TasksTotal),
 		p.brake.stopFailure, p.work.runSeconds, int(p.request.life()/time.Second), by, j.CreatedBy, j.NotBefore, j.ExpiresAt,
-		int(p.work.jitter/time.Second), openRanges(p.request.Open)).Error
+		int(p.work.jitter/time.Second), openRanges(p.request.Open), tenantRanges).Error
 	if err != nil {
 		return fmt.Errorf("storing a job: %w", err)
 	}
@@ -58,6 +62,25 @@ func openRanges(periods []calendar.Period) *string {
 	}
 	text := "{" + strings.Join(ranges, ",") + "}"
 	return &text
+}
+
+// tenantRanges is a document of the ranges that hold for some tenants; nil when there are none.
+func tenantRanges(periods map[uuid.UUID][]calendar.Period) (*string, error) {
+	ranges := map[uuid.UUID]string{}
+	for tenant, list := range periods {
+		if text := openRanges(list); text != nil {
+			ranges[tenant] = *text
+		}
+	}
+	if len(ranges) == 0 {
+		return nil, nil
+	}
+	text, err := json.Marshal(ranges)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the ranges of tenants: %w", err)
+	}
+	document := string(text)
+	return &document, nil
 }
 
 // The waves of a job whose tasks are not made at once.

@@ -128,8 +128,11 @@ type NewJob struct {
 	ScheduleID       *uuid.UUID        // of a schedule that fires
 	Jitter           time.Duration     // over which the devices of a schedule start, each at its own place
 	Open             []calendar.Period // times in which tasks may start; none: any time
+	// OpenIn stands instead of Open for the devices of some tenants: those with blackouts of their own.
+	OpenIn map[uuid.UUID][]calendar.Period
 	// Cleared says that a second person has approved this already, or that it changes nothing on the
-	// devices: the limits on reach are not asked. It is for other parts of the server, never for a request.
+	// devices: the limits on reach are not asked, a first share goes ahead as ever. It is for other parts
+	// of the server, never for a request.
 	Cleared bool
 
 	retryOf    *uuid.UUID

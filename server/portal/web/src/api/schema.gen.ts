@@ -3014,6 +3014,7 @@ export interface components {
             last_run_at?: string | null;
             /** Format: uuid */
             last_job_id?: string | null;
+            /** @description Runs missed and not caught up; counting ends at 1000 */
             missed_count: number;
             created_by: string;
             version: number;
@@ -3131,6 +3132,8 @@ export interface components {
             noted_at: string;
             /** Format: date-time */
             caught_up_at?: string | null;
+            /** @description How many runs right before it were missed with it and are not listed one by one */
+            earlier_count?: number;
         };
         /** @description A page of MissedRun. */
         MissedRunList: {
