@@ -5,11 +5,20 @@ import { useState, type ReactNode } from 'react';
 import { t } from '../messages/t';
 import { CodeBlock } from './Copy';
 
-type Props = { title: string; label: string; secret: string; hint: ReactNode; onClose: () => void; children?: ReactNode };
+type Props = {
+  title: string;
+  label: string;
+  secret: string;
+  hint: ReactNode;
+  onClose: () => void;
+  /** Another one is made in a moment: nobody has to say that it is kept. */
+  replaceable?: boolean;
+  children?: ReactNode;
+};
 
-/** A secret that is shown now and never again; the dialog closes only when one says that it is kept. */
-export function ShownOnce({ title, label, secret, hint, onClose, children }: Props) {
-  const [kept, setKept] = useState(false);
+/** A secret that is shown now and never again; the dialog closes when one says that it is kept. */
+export function ShownOnce({ title, label, secret, hint, onClose, replaceable = false, children }: Props) {
+  const [kept, setKept] = useState(replaceable);
   const phone = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   return (
     <Modal opened onClose={onClose} closeOnClickOutside={false} closeOnEscape={kept} withCloseButton={kept} title={<Text fw={600}>{title}</Text>} size="lg" fullScreen={phone ?? false}>
@@ -24,8 +33,8 @@ export function ShownOnce({ title, label, secret, hint, onClose, children }: Pro
           <CodeBlock code={secret} label={label} />
         </div>
         {children}
-        <Group justify="space-between">
-          <Checkbox label={t('once.kept')} checked={kept} onChange={(event) => setKept(event.currentTarget.checked)} />
+        <Group justify={replaceable ? 'flex-end' : 'space-between'}>
+          {!replaceable && <Checkbox label={t('once.kept')} checked={kept} onChange={(event) => setKept(event.currentTarget.checked)} />}
           <Button disabled={!kept} onClick={onClose}>
             {t('kit.close')}
           </Button>

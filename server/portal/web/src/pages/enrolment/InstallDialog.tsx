@@ -13,7 +13,7 @@ const ICONS: Record<string, Icon> = { linux: IconBrandUbuntu, windows: IconBrand
 export function InstallDialog({ made, onClose }: { made: Schema<'EnrolmentTokenCreated'>; onClose: () => void }) {
   const { tenant_name: tenant, site_name: site } = made.enrolment_token;
   return (
-    <ShownOnce title={t('enrolment.made', { tenant, site })} label={t('enrolment.token')} secret={made.token} hint={t('enrolment.madeHint')} onClose={onClose}>
+    <ShownOnce replaceable title={t('enrolment.made', { tenant, site })} label={t('enrolment.token')} secret={made.token} hint={t('enrolment.madeHint')} onClose={onClose}>
       {made.install.length > 0 && <InstallLines lines={made.install} />}
     </ShownOnce>
   );

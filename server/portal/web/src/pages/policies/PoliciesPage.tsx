@@ -1,12 +1,13 @@
-import { Button, Group } from '@mantine/core';
+import { Button, Group, Modal } from '@mantine/core';
 import { IconPlus, IconScale } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ok } from '../../api/client';
 import type { Schema } from '../../api/types';
-import { useCan } from '../../app/me';
+import { PROVIDER_ID, useCan } from '../../app/me';
 import { useTenantId } from '../../app/tenant';
 import { FilterBar } from '../../kit/FilterBar';
+import { Loaded } from '../../kit/Loaded';
 import { Page } from '../../kit/Page';
 import { ServerTable, type Columns } from '../../kit/ServerTable';
 import { EmptyState } from '../../kit/States';
@@ -14,7 +15,6 @@ import { TenantName } from '../../kit/TenantName';
 import { TimeAgo } from '../../kit/TimeAgo';
 import { useUrlState } from '../../kit/url';
 import { label, t } from '../../messages/t';
-import { PROVIDER_ID } from '../../app/me';
 import { EffectiveDialog } from './EffectiveDialog';
 import { PolicyDialog } from './PolicyDialog';
 import { SCOPES, specText, type Policy } from './policy';
@@ -79,7 +79,14 @@ export function Component() {
 /** The policy of an address such as a device's page gives. */
 function Chosen({ id, onClose }: { id: string; onClose: () => void }) {
   const policy = useQuery({ queryKey: ['policies', id], queryFn: ({ signal }) => ok(api.GET('/api/v1/policies/{id}', { params: { path: { id } }, signal })) });
-  return policy.data ? <PolicyDialog key={policy.data.version} policy={policy.data} onClose={onClose} /> : null;
+  if (policy.data) return <PolicyDialog key={policy.data.version} policy={policy.data} onClose={onClose} />;
+  return (
+    <Modal opened onClose={onClose}>
+      <Loaded query={policy} rows={3}>
+        {() => null}
+      </Loaded>
+    </Modal>
+  );
 }
 
 function Scope({ policy }: { policy: Policy }) {

@@ -88,14 +88,18 @@ function DevicePick({ value, within, set, error }: { value: string | null; withi
 
 function Delete({ policy, onDone }: { policy: Policy; onDone: () => void }) {
   const confirm = useConfirm();
-  const { act, busy } = useAct('policies');
+  const client = useQueryClient();
+  const { act, busy } = useAct();
   async function remove() {
     if (!(await confirm({ title: t('policies.deleteTitle', { name: policy.name }), body: t('policies.deleteBody'), confirm: t('kit.delete'), danger: true }))) return;
     const done = await act(async () => {
       await ok(api.DELETE('/api/v1/policies/{id}', { params: { path: { id: policy.id } } }));
       return true;
     }, t('policies.deleted'));
-    if (done) onDone();
+    if (!done) return;
+    onDone();
+    // Only what is left is read anew: the policy itself is gone.
+    await Promise.all(['list', 'effective'].map((part) => client.invalidateQueries({ queryKey: ['policies', part] })));
   }
   return (
     <Group>
