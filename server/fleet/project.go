@@ -28,12 +28,12 @@ func text(object map[string]any, names ...string) string {
 
 // objects reads a list of objects: the value itself, or the first of the fields that is a list.
 func objects(data any, names ...string) []map[string]any {
-	items, ok := data.([]any)
-	if object, isObject := data.(map[string]any); isObject {
-		for _, name := range names {
-			if items, ok = object[name].([]any); ok {
-				break
-			}
+	items, _ := data.([]any)
+	object, _ := data.(map[string]any)
+	for _, name := range names {
+		if list, ok := object[name].([]any); ok {
+			items = list
+			break
 		}
 	}
 	found := make([]map[string]any, 0, len(items))
