@@ -22,8 +22,8 @@ func Backup(ctx context.Context, o Options, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(o.MasterKeyFile); err != nil {
-		return fmt.Errorf("there is no server to back up: the master key: %w", err)
+	if err := existing(o); err != nil {
+		return err
 	}
 	// Beside the target, so that the last step is a rename within one file system.
 	scratch, err := os.MkdirTemp(filepath.Dir(path), ".reeve-backup-")

@@ -404,11 +404,17 @@ func TestARestoreThatWasCutOffIsNoServer(t *testing.T) {
 	}
 }
 
-func TestThereIsNothingToBackUpWithoutAServer(t *testing.T) {
+func TestACommandMakesNoServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	o := Options{DataDir: filepath.Join(dir, "none"), Log: dbtest.Log(t)}.Defaults()
 	if err := Backup(t.Context(), o, filepath.Join(dir, "x.tgz")); err == nil || !strings.Contains(err.Error(), "no server") {
+		t.Error(err)
+	}
+	if err := VerifyAudit(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "no server") {
+		t.Error(err)
+	}
+	if err := Rescue(t.Context(), o, adminEmail); err == nil || !strings.Contains(err.Error(), "no server") {
 		t.Error(err)
 	}
 	if _, err := os.Stat(o.DataDir); !errors.Is(err, fs.ErrNotExist) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,6 +57,9 @@ var ErrAuditBroken = errors.New("the audit log is not what was written")
 
 // VerifyAudit checks every chain against itself and against the signed checkpoints, and tells what it found.
 func VerifyAudit(ctx context.Context, o Options, w io.Writer) error {
+	if err := existing(o); err != nil {
+		return err
+	}
 	return withCleanups(o, func(c *cleanups) error {
 		s, err := openState(ctx, o, c, privatedb.Attach)
 		if err != nil {
@@ -92,6 +96,9 @@ func VerifyAudit(ctx context.Context, o Options, w io.Writer) error {
 
 // Rescue lets one of the provider's people in again, and prints the link to a new password.
 func Rescue(ctx context.Context, o Options, email string) error {
+	if err := existing(o); err != nil {
+		return err
+	}
 	return withCleanups(o, func(c *cleanups) error {
 		s, err := openState(ctx, o, c, privatedb.Attach)
 		if err != nil {
@@ -116,6 +123,14 @@ func Rescue(ctx context.Context, o Options, email string) error {
 			i.User.Email, i.ExpiresAt.UTC().Format("15:04 UTC"), i.URL)
 		return nil
 	})
+}
+
+// existing refuses a place where no server has ever run: a wrong folder must not become a new server.
+func existing(o Options) error {
+	if _, err := os.Stat(o.MasterKeyFile); err != nil {
+		return fmt.Errorf("there is no server: the master key: %w", err)
+	}
+	return nil
 }
 
 // withCleanups runs a command and puts down what it brought up, whatever happened.

@@ -26,6 +26,9 @@ func (s *Service) Rescue(ctx context.Context, email string) (i Invitation, err e
 		var row struct{ ID uuid.UUID }
 		err := tx.Raw(`SELECT id FROM users WHERE tenant_id = ? AND lower(email) = lower(?)`,
 			uuid.UUID(scope.Provider), strings.TrimSpace(email)).Take(&row).Error
+		if fault.KindOf(err) == fault.NotFound {
+			return fault.New(fault.NotFound, "nobody of the provider has this address")
+		}
 		if err != nil {
 			return err
 		}
