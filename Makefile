@@ -9,7 +9,7 @@ RUN_PACKAGES  := postgresql restic
 TEST_PACKAGES := $(RUN_PACKAGES) chromium
 
 GO_MIN   := 1.26
-NODE_MIN := 20
+NODE_MIN := 20.19
 
 # Pinned tools, run without installing anything.
 OAPI_CODEGEN := go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
