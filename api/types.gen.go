@@ -2825,7 +2825,7 @@ type TaskKey struct {
 	// PublicKey Ed25519
 	PublicKey []byte `json:"public_key"`
 
-	// Signature Over the new public key
+	// Signature Of that key, over purpose, kid and public key of this one
 	Signature *[]byte `json:"signature,omitempty"`
 
 	// SignedBy kid of the older key that vouches for this one

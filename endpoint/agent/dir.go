@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/api"
+	"reeve/api/wire"
 )
 
 // Errors of the data folder.
@@ -107,8 +108,8 @@ func (dev *device) adoptKeys(keys []api.TaskKey) (added, refused int) {
 			refused++
 			continue
 		}
-		by, known := dev.TaskKeys[*k.SignedBy]
-		if !known || !ed25519.Verify(by, k.PublicKey, *k.Signature) {
+		claimed := wire.ServerKey{KeyID: k.Kid, Public: k.PublicKey, SignedBy: *k.SignedBy, Signature: *k.Signature}
+		if !claimed.VouchedFor(taskPurpose, dev.TaskKeys) {
 			refused++
 			continue
 		}
@@ -118,4 +119,7 @@ func (dev *device) adoptKeys(keys []api.TaskKey) (added, refused int) {
 	return added, refused
 }
 
-const maxTaskKeys = 32
+const (
+	maxTaskKeys = 32
+	taskPurpose = "task" // what a key of another purpose of the server never passes for
+)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"reeve/api"
+	"reeve/api/wire"
 )
 
 func TestEventsAreBoundedAndTheLossIsTold(t *testing.T) {
@@ -116,7 +117,7 @@ func TestTaskKeysNeedTheWordOfAPinnedOne(t *testing.T) {
 	public2, key2, _ := ed25519.GenerateKey(nil)
 	public3, _, _ := ed25519.GenerateKey(nil)
 	vouch := func(kid string, public ed25519.PublicKey, by string, key ed25519.PrivateKey) api.TaskKey {
-		sig := ed25519.Sign(key, public)
+		sig := ed25519.Sign(key, wire.ServerKey{KeyID: kid, Public: public}.Statement(taskPurpose))
 		return api.TaskKey{Kid: kid, PublicKey: public, SignedBy: &by, Signature: &sig}
 	}
 	dev := device{TaskKeys: map[string]ed25519.PublicKey{"k1": public1}}

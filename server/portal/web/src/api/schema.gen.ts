@@ -3276,7 +3276,7 @@ export interface components {
             signed_by?: string;
             /**
              * Format: byte
-             * @description Over the new public key
+             * @description Of that key, over purpose, kid and public key of this one
              */
             signature?: string;
         } & {
