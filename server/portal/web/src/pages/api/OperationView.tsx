@@ -40,7 +40,7 @@ function Parameters({ contract, operation }: { contract: Contract; operation: Op
       <Title order={4} mb="xs">
         {t('apiDocs.parameters')}
       </Title>
-      <Table.ScrollContainer minWidth={480} type="native">
+      <Table.ScrollContainer minWidth={260} type="native">
         <Table fz="sm" verticalSpacing={5} layout="fixed">
           <Table.Tbody>
             {operation.parameters.map((each) => (

@@ -16,6 +16,7 @@ import { TenantName } from '../../kit/TenantName';
 import { TimeAgo } from '../../kit/TimeAgo';
 import { useAct } from '../../kit/useAct';
 import { label, t } from '../../messages/t';
+import { Subject } from './Subject';
 
 type Approval = Schema<'Approval'>;
 type Verb = 'approve' | 'reject' | 'withdraw';
@@ -40,9 +41,9 @@ export function Component() {
 function ApprovalView({ approval }: { approval: Approval }) {
   const me = useMe();
   const page = PAGES[approval.subject_type];
-  const detail = Object.entries(approval.detail);
+  const detail = Object.entries(approval.detail).filter(([name]) => name !== 'kind');
   return (
-    <Page title={plain(approval.summary)} crumbs={crumbs} badge={<StateBadge state={approval.state} />} subtitle={label('approvalKinds', approval.kind)} actions={<Acts approval={approval} />} narrow>
+    <Page title={label('approvalKinds', approval.kind)} crumbs={crumbs} badge={<StateBadge state={approval.state} />} actions={<Acts approval={approval} />} narrow>
       <Stack gap="md">
         {approval.state === 'pending' && (
           <Alert color="yellow" icon={<IconHourglass size={18} />}>
@@ -51,22 +52,28 @@ function ApprovalView({ approval }: { approval: Approval }) {
         )}
         <Panel title={t('approvals.request')}>
           <Stack gap="md">
-            {approval.request_reason && (
-              <Text size="sm" className="foreign" style={{ whiteSpace: 'pre-wrap' }}>
-                {plain(approval.request_reason)}
+            <div>
+              <Text fw={600} className="foreign">
+                {plain(approval.summary)}
               </Text>
-            )}
+              {approval.request_reason && (
+                <Text size="sm" className="foreign" mt={4} style={{ whiteSpace: 'pre-wrap' }}>
+                  {plain(approval.request_reason)}
+                </Text>
+              )}
+            </div>
             <Facts
               items={[
                 [t('approvals.requestedBy'), approval.requested_by],
                 [t('approvals.requested'), <TimeAgo key="r" at={approval.requested_at} />],
                 [t('fields.tenant'), approval.tenant_id === PROVIDER_ID ? t('nav.allTenants') : <TenantName key="t" id={approval.tenant_id} />],
                 [t('approvals.subject'), page ? <Link key="s" to={`${page}/${approval.subject_id}`}>{label('objectTypes', approval.subject_type)}</Link> : label('objectTypes', approval.subject_type)],
-                ...detail.map(([name, value]) => [label('approvalDetail', name), plain(show(value))] as const),
+                ...detail.map(([name, value]) => [label('approvalDetail', name), <Detail key={name} value={value} />] as const),
               ]}
             />
           </Stack>
         </Panel>
+        <Subject approval={approval} />
         {approval.decided_at && (
           <Panel title={t('approvals.decision')}>
             <Facts
@@ -81,6 +88,17 @@ function ApprovalView({ approval }: { approval: Approval }) {
         )}
       </Stack>
     </Page>
+  );
+}
+
+function Detail({ value }: { value: unknown }) {
+  if (!Array.isArray(value)) return <>{plain(show(value))}</>;
+  return (
+    <>
+      {value.map((each) => (
+        <div key={show(each)}>{plain(show(each))}</div>
+      ))}
+    </>
   );
 }
 

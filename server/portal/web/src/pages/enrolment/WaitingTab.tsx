@@ -1,4 +1,4 @@
-import { Button, Group } from '@mantine/core';
+import { ActionIcon, Button, Group } from '@mantine/core';
 import { IconCheck, IconX } from '@tabler/icons-react';
 import { api, ok } from '../../api/client';
 import type { Device } from '../../api/types';
@@ -31,7 +31,7 @@ const columns: Columns<Device> = [
   { id: 'enrolled', header: t('devices.enrolled'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.enrolled_at} /> },
 ];
 
-const actsColumn: Columns<Device>[number] = { id: 'acts', header: '', meta: { width: 200, phone: true }, cell: ({ row }) => <Acts device={row.original} /> };
+const actsColumn: Columns<Device>[number] = { id: 'acts', header: '', meta: { width: 160, phone: true }, cell: ({ row }) => <Acts device={row.original} /> };
 
 /** Devices that knock: each waits until somebody lets it in. */
 export function WaitingTab() {
@@ -70,9 +70,9 @@ function Acts({ device }: { device: Device }) {
       <Button size="compact-xs" leftSection={<IconCheck size={13} />} loading={busy} onClick={() => void decide('approve')}>
         {t('devices.approve')}
       </Button>
-      <Button size="compact-xs" variant="default" leftSection={<IconX size={13} />} loading={busy} onClick={() => void decide('reject')}>
-        {t('devices.reject')}
-      </Button>
+      <ActionIcon variant="default" size={24} aria-label={t('devices.rejectTitle', { name })} title={t('devices.reject')} disabled={busy} onClick={() => void decide('reject')}>
+        <IconX size={13} />
+      </ActionIcon>
     </Group>
   );
 }
