@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type Page, type Request } from 'playwright-core';
 
 /** Where the server runs and who signs in; without an address there is nothing to test against. */
 export const target = {
@@ -39,6 +39,7 @@ export async function open(browser: Browser, viewport = DESKTOP, colorScheme: 'l
     });
   });
   const page = await context.newPage();
+  track(page);
   page.on('console', (message) => {
     if (message.type() === 'error' && !expected(message.text(), message.location().url)) faults.push(`console: ${message.text()} (${message.location().url})`);
   });
@@ -74,10 +75,35 @@ export async function confirmIdentity(page: Page): Promise<void> {
   await dialog.waitFor({ state: 'detached' });
 }
 
-/** Waits until nothing is loading any more. */
+const QUIET_MS = 250;
+
+/** Requests that are under way, by page: the load state of the browser knows nothing of a page that stays. */
+const underWay = new WeakMap<Page, { open: Set<Request>; last: number }>();
+
+function track(page: Page) {
+  const state = { open: new Set<Request>(), last: Date.now() };
+  underWay.set(page, state);
+  const ended = (request: Request) => {
+    state.open.delete(request);
+    state.last = Date.now();
+  };
+  page.on('request', (request) => {
+    state.open.add(request);
+    state.last = Date.now();
+  });
+  page.on('requestfinished', ended);
+  page.on('requestfailed', ended);
+}
+
+/** Waits until nothing is loading any more: no request for a moment, and nothing on the page says it is busy. */
 export async function settled(page: Page): Promise<void> {
-  await page.waitForLoadState('networkidle', { timeout: 10_000 }).catch(() => undefined);
-  await page.waitForFunction(() => !document.querySelector('#main [aria-busy="true"]'), undefined, { timeout: 10_000 }).catch(() => undefined);
+  const end = Date.now() + 10_000;
+  while (Date.now() < end) {
+    const state = underWay.get(page);
+    const quiet = !state || (state.open.size === 0 && Date.now() - state.last > QUIET_MS);
+    if (quiet && !(await page.locator('#main [aria-busy="true"]').count())) return;
+    await page.waitForTimeout(50);
+  }
 }
 
 const folder = process.env.REEVE_E2E_SHOTS ?? '';

@@ -60,11 +60,15 @@ export class Session {
     if (this.token && Date.now() > this.expiresAt - EARLY_MS) await this.refresh();
     let response = await this.send(request);
     if (response.status === 401 && this.token && (await this.refresh())) {
+      await discard(response);
       response = await this.send(request);
     }
     if (response.status === 401 && this.token) this.drop();
     if (response.status === 403 && this.askStepUp && (await wantsStepUp(response))) {
-      if (await this.confirmIdentity()) response = await this.send(request);
+      if (await this.confirmIdentity()) {
+        await discard(response);
+        response = await this.send(request);
+      }
     }
     return response;
   };
@@ -90,6 +94,7 @@ export class Session {
         this.accept((await response.json()) as TokenSet);
         return true;
       }
+      await discard(response);
       if (response.status === 401 || response.status === 400) this.drop();
       return false;
     };
@@ -146,6 +151,9 @@ export class Session {
     this.listeners.forEach((listener) => listener());
   }
 }
+
+// An answer that nobody reads keeps its connection busy.
+const discard = (response: Response) => response.body?.cancel();
 
 const url = (path: string) => new URL(path, location.origin);
 
