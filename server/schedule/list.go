@@ -166,15 +166,14 @@ type PastRun struct {
 // Runs is a page of what a schedule fired, newest first; it stays readable when the schedule is deleted.
 func (s *Service) Runs(ctx context.Context, id uuid.UUID, cursor string, limit int) (page []PastRun, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		var tenant uuid.UUID
-		found := tx.Raw("select tenant_id from schedules where id = ?", id).Scan(&tenant)
-		if found.Error != nil {
-			return found.Error
+		var owners []struct{ TenantID uuid.UUID }
+		if err := tx.Raw("select tenant_id from schedules where id = ?", id).Scan(&owners).Error; err != nil {
+			return err
 		}
-		if found.RowsAffected == 0 || !scope.From(ctx).May(permRead, tenant) {
+		if len(owners) == 0 || !scope.From(ctx).May(permRead, owners[0].TenantID) {
 			return ErrNotFound
 		}
-		q, err := newest.Page(tx.Table("schedule_runs x").Where("x.schedule_id = ? and x.tenant_id = ?", id, tenant), cursor, limit)
+		q, err := newest.Page(tx.Table("schedule_runs x").Where("x.schedule_id = ? and x.tenant_id = ?", id, owners[0].TenantID), cursor, limit)
 		if err != nil {
 			return err
 		}
