@@ -7,7 +7,6 @@ import (
 	"gorm.io/gorm"
 
 	"reeve/api/fault"
-	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -78,7 +77,8 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 		return page, err
 	}
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		inner, err := sort.Page(c.on(tx.Table("devices d").Select("d.*")), q.Cursor, q.Limit)
+		found := c.on(tenantdb.Permitted(tx.Table("devices d"), permRead, "d.tenant_id")).Session(&gorm.Session{})
+		inner, err := sort.Page(found.Select("d.*"), q.Cursor, q.Limit)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 		}
 		if q.WithTotal {
 			var total int64
-			if err := c.on(tx.Table("devices d").Select("count(*)")).Scan(&total).Error; err != nil {
+			if err := found.Select("count(*)").Scan(&total).Error; err != nil {
 				return err
 			}
 			n := int(total)
@@ -113,7 +113,6 @@ func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 // where compiles the query into one condition.
 func (s *Service) where(ctx context.Context, q Query) (*condition, error) {
 	c := &condition{}
-	c.permitted(scope.From(ctx), permRead, "d.tenant_id")
 	if q.TenantID != nil {
 		c.and("d.tenant_id = ?", *q.TenantID)
 	}

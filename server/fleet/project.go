@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -157,7 +158,7 @@ func updateProjectedTx(tx *gorm.DB, byDevice map[uuid.UUID]*projection) error {
 	var tenants, devices ids
 	var hostnames, hostKeys, families, osNames, osKeys, osVersions, archs, makers, models, serials, kinds texts
 	var hardware, hasAddresses, hasUsers flags
-	var addresses, users texts // arrays of arrays must be rectangular; a literal each is not
+	var addresses, users texts // as JSON: arrays of arrays must be rectangular
 	for _, p := range byDevice {
 		tenants, devices = append(tenants, p.tenant), append(devices, p.device)
 		hostnames, hostKeys = append(hostnames, deref(p.hostname)), append(hostKeys, sortKey(deref(p.hostname)))
@@ -183,8 +184,8 @@ func updateProjectedTx(tx *gorm.DB, byDevice map[uuid.UUID]*projection) error {
 			case when u.hardware then nullif(u.model, '') else d.model end as model,
 			case when u.hardware then nullif(u.serial, '') else d.serial end as serial,
 			case when u.kind = '' or d.kind_chosen then d.kind else u.kind end as kind,
-			case when u.has_addresses then u.addresses::text[] else d.addresses end as addresses,
-			case when u.has_users then u.users::text[] else d.logged_in_users end as logged_in_users
+			case when u.has_addresses then array(select jsonb_array_elements_text(u.addresses::jsonb)) else d.addresses end as addresses,
+			case when u.has_users then array(select jsonb_array_elements_text(u.users::jsonb)) else d.logged_in_users end as logged_in_users
 		from devices d join unnest(?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[],
 				?::text[], ?::text[], ?::text[], ?::text[], ?::bool[], ?::bool[], ?::bool[], ?::text[], ?::text[])
 			as u (tenant_id, device_id, hostname, host_key, family, os_name, os_key, os_version, arch,
@@ -204,11 +205,11 @@ func updateProjectedTx(tx *gorm.DB, byDevice map[uuid.UUID]*projection) error {
 	return reindexTx(tx, changed)
 }
 
-// arrayText is an array literal as a text, for one cell of an array of texts.
+// arrayText is a list as JSON, for one cell of an array of texts.
 func arrayText(list *Texts) string {
 	if list == nil {
-		return "{}"
+		return "[]"
 	}
-	value, _ := list.Value() // never fails
-	return value.(string)
+	text, _ := json.Marshal([]string(*list)) // texts always marshal
+	return string(text)
 }

@@ -73,21 +73,6 @@ func need(ctx context.Context, permission string, tenant uuid.UUID) error {
 	return nil
 }
 
-// permitted narrows a condition to the tenants over which the actor holds a permission. Row-level
-// security bounds what is reached, this what is allowed: roles may differ from tenant to tenant.
-func (c *condition) permitted(s scope.Scope, permission, column string) {
-	if s.MayEverywhere(permission) {
-		return
-	}
-	list := ids{}
-	for _, g := range s.Grants {
-		if !g.AllTenants && s.May(permission, g.TenantID) {
-			list = append(list, g.TenantID)
-		}
-	}
-	c.and(column+" = any(?)", list)
-}
-
 // changed rings for devices whose state changed, once the transaction has committed.
 func (s *Service) changed(tx *gorm.DB, devices ...uuid.UUID) {
 	tenantdb.AfterCommit(tx, func() { s.o.StateChanged(devices) })

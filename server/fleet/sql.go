@@ -7,52 +7,34 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"reeve/tenants/tenantdb"
 )
 
-// Arrays as one parameter each: GORM would spread a plain slice over as many as it has elements.
+// Lists as one parameter each.
 type (
-	ids     []uuid.UUID
+	ids     = tenantdb.Array[uuid.UUID]
 	texts   = Texts
-	numbers []int64
-	flags   []bool
-	times   []*time.Time
+	numbers = tenantdb.Array[int64]
+	flags   = tenantdb.Array[bool]
+	times   = tenantdb.Array[*time.Time]
 )
 
-func (a ids) Value() (driver.Value, error) {
-	return literal(len(a), func(b *strings.Builder, i int) { b.WriteString(a[i].String()) })
-}
+// Texts is a text[] as a parameter; read, it is what to_json() makes of one. It is also a field of what
+// is read, and there GORM takes only values that the standard library knows: so it is PostgreSQL's text.
+type Texts []string
 
-func (a numbers) Value() (driver.Value, error) {
-	return literal(len(a), func(b *strings.Builder, i int) {
-		text, _ := json.Marshal(a[i]) // an integer always marshals
-		b.Write(text)
-	})
-}
-
-func (a flags) Value() (driver.Value, error) {
-	return literal(len(a), func(b *strings.Builder, i int) {
-		b.WriteString(map[bool]string{true: "t", false: "f"}[a[i]])
-	})
-}
-
-func (a times) Value() (driver.Value, error) {
-	return literal(len(a), func(b *strings.Builder, i int) {
-		if a[i] == nil {
-			b.WriteString("NULL")
-			return
-		}
-		quote(b, a[i].UTC().Format("2006-01-02 15:04:05.999999Z07:00"))
-	})
-}
-
-func literal(n int, element func(*strings.Builder, int)) (driver.Value, error) {
+// Value implements driver.Valuer.
+func (a Texts) Value() (driver.Value, error) {
 	var b strings.Builder
 	b.WriteByte('{')
-	for i := range n {
+	for i, text := range a {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		element(&b, i)
+		b.WriteByte('"')
+		_, _ = quoter.WriteString(&b, text) // a strings.Builder never fails
+		b.WriteByte('"')
 	}
 	b.WriteByte('}')
 	return b.String(), nil
@@ -60,19 +42,8 @@ func literal(n int, element func(*strings.Builder, int)) (driver.Value, error) {
 
 var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-func quote(b *strings.Builder, s string) {
-	b.WriteByte('"')
-	_, _ = quoter.WriteString(b, s) // a strings.Builder never fails
-	b.WriteByte('"')
-}
-
-// Texts is a text[] as a parameter; read, it is what to_json() makes of one.
-type Texts []string
-
-// Value implements driver.Valuer.
-func (a Texts) Value() (driver.Value, error) {
-	return literal(len(a), func(b *strings.Builder, i int) { quote(b, a[i]) })
-}
+// GormDataType keeps GORM from taking a field of this type for a relation.
+func (Texts) GormDataType() string { return "text[]" }
 
 // Scan implements sql.Scanner.
 func (a *Texts) Scan(src any) error {

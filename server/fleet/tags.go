@@ -11,6 +11,7 @@ import (
 	"reeve/api/fault"
 	"reeve/tenants/audit"
 	"reeve/tenants/scope"
+	"reeve/tenants/tenantdb"
 )
 
 // TagChange adds and removes tags.
@@ -174,12 +175,11 @@ func (s *Service) Tags(ctx context.Context, tenant *uuid.UUID) ([]TagCount, erro
 	var found []TagCount
 	err := s.db.Tx(ctx, func(tx *gorm.DB) error {
 		var c condition
-		c.permitted(scope.From(ctx), permRead, "g.tenant_id")
 		if tenant != nil {
 			c.and("g.tenant_id = ?", *tenant)
 		}
 		c.and("d.state <> 'retired'")
-		return c.on(tx.Table("device_tags g").Select("g.tag as name, count(*) as device_count").
+		return c.on(tenantdb.Permitted(tx.Table("device_tags g"), permRead, "g.tenant_id").Select("g.tag as name, count(*) as device_count").
 			Joins("join devices d on d.tenant_id = g.tenant_id and d.id = g.device_id")).
 			Group("g.tag").Order("g.tag").Limit(maxTagList).Scan(&found).Error
 	})

@@ -152,12 +152,11 @@ var tokenSort = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{{SQL: "
 func (s *Service) Tokens(ctx context.Context, tenant *uuid.UUID, cursor string, limit int) ([]Token, string, error) {
 	var found []Token
 	err := s.db.Tx(ctx, func(tx *gorm.DB) error {
-		var c condition
-		c.permitted(scope.From(ctx), permEnrol, "e.tenant_id")
+		q := tenantdb.Permitted(tx.Table("enrolment_tokens e").Select(tokenColumns).Joins(tokenJoins), permEnrol, "e.tenant_id")
 		if tenant != nil {
-			c.and("e.tenant_id = ?", *tenant)
+			q = q.Where("e.tenant_id = ?", *tenant)
 		}
-		q, err := tokenSort.Page(c.on(tx.Table("enrolment_tokens e").Select(tokenColumns).Joins(tokenJoins)), cursor, limit)
+		q, err := tokenSort.Page(q, cursor, limit)
 		if err != nil {
 			return err
 		}

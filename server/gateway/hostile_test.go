@@ -13,6 +13,7 @@ import (
 
 	"reeve/api/wire"
 	"reeve/server/fleet"
+	"reeve/server/tasks"
 )
 
 // payloads is what an endpoint might say to harm whoever reads it.
@@ -190,4 +191,63 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q", text)
 		}
 	})
+}
+
+// TestADeviceSpeaksForItselfOnly has a device report about the task of another tenant's device, and name
+// that tenant as its own.
+func TestADeviceSpeaksForItselfOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	victim := w.enrol(t, w.token(t, 1))
+	_, err := w.tasks.CreateJob(staff(t), tasks.NewJob{Kind: "script.run", Targets: fleet.Selector{DeviceIDs: []uuid.UUID{victim.id}},
+		Payload: json.RawMessage(`{"interpreter": "bash", "script": "true", "timeout_seconds": 30}`)})
+	must(t, err)
+	given := victim.sync(t, nil)
+	var payload wire.Payload
+	must(t, json.Unmarshal(given.Tasks[0].PayloadB64, &payload))
+
+	owner := w.tenant
+	w.tenant, w.site = newID(), newID()
+	w.exec(t, "insert into tenants (id, name, slug) values (?, 'Other', 'other')", w.tenant)
+	w.exec(t, "insert into sites (tenant_id, id, name) values (?, ?, 'Office')", w.tenant, w.site)
+	stranger := w.enrol(t, w.token(t, 1))
+	reply := stranger.sync(t, map[string]any{"tenant_id": owner, "device_id": victim.id, "running_task_ids": []any{payload.ID},
+		"task_updates": []any{map[string]any{"id": "x", "task_id": payload.ID, "tenant_id": owner, "device_id": victim.id, "state": "failed", "at": time.Now()}}})
+	if len(reply.Tasks) != 0 || len(reply.CancelTaskIds) != 0 {
+		t.Errorf("%+v", reply)
+	}
+	var states []string
+	w.query(t, &states, "select state from tasks")
+	if len(states) != 1 || states[0] != "leased" {
+		t.Errorf("the victim's task is %v", states)
+	}
+	var n int
+	w.query(t, &n, "select count(*) from device_timeline where device_id = ? and tenant_id <> ?", stranger.id, w.tenant)
+	if n != 0 {
+		t.Error("an event in another tenant's timeline")
+	}
+}
+
+func TestAStormIsSpread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	e := w.enrol(t, w.token(t, 1))
+	w.limits.connects.SetBurst(1)
+	w.limits.connects.SetLimit(0.001)
+	e.connect(t)
+	_, resp, err := e.dial(t, nil)
+	if err == nil || resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("beyond what is accepted: %v", err)
+	}
+	seen := map[time.Duration]bool{}
+	for range 50 {
+		again := jitter(w.o.Limits.RetryLeast, w.o.Limits.RetryMost)
+		if again < w.o.Limits.RetryLeast || again > w.o.Limits.RetryMost {
+			t.Errorf("%s", again)
+		}
+		seen[again] = true
+	}
+	if len(seen) < 40 {
+		t.Error("all are asked to come back together")
+	}
 }

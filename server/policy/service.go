@@ -2,11 +2,9 @@ package policy
 
 import (
 	"context"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,17 +32,8 @@ type Service struct {
 // New makes the service.
 func New(db *tenantdb.DB) *Service { return &Service{db: db, atOnce: 2000} }
 
-// uuids is an array as one parameter.
-type uuids []uuid.UUID
-
-// Value implements driver.Valuer.
-func (a uuids) Value() (driver.Value, error) {
-	texts := make([]string, len(a))
-	for i, id := range a {
-		texts[i] = id.String()
-	}
-	return "{" + strings.Join(texts, ",") + "}", nil
-}
+// uuids is a list as one parameter.
+type uuids = tenantdb.Array[uuid.UUID]
 
 func need(ctx context.Context, permission string, tenant uuid.UUID) error {
 	if !scope.From(ctx).May(permission, tenant) {
@@ -98,41 +87,30 @@ func policyTx(tx *gorm.DB, id uuid.UUID) (Policy, error) {
 	return row.policy()
 }
 
-// Query narrows the list of policies; nil means any.
-type Query struct {
+// Filter narrows a list; nil means any.
+type Filter struct {
 	TenantID *uuid.UUID
 	Kind     *string
 	Scope    *string
-	Cursor   string
-	Limit    int
 }
 
 var newest = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{{SQL: "p.id", Kind: tenantdb.UUID, Descending: true}}}
 
-// List lists policies that the actor may read, and the provider's, which hold for everybody.
-func (s *Service) List(ctx context.Context, q Query) ([]Policy, string, error) {
+// List is a page of the policies that the actor may read, and the provider's, which hold for everybody.
+func (s *Service) List(ctx context.Context, f Filter, cursor string, limit int) ([]Policy, string, error) {
 	var rows []policyRow
 	err := s.db.Tx(ctx, func(tx *gorm.DB) error {
-		query := selectPolicies(tx)
-		if who := scope.From(ctx); !who.MayEverywhere(permRead) {
-			readable := uuids{scope.Provider}
-			for _, g := range who.Grants {
-				if !g.AllTenants && who.May(permRead, g.TenantID) {
-					readable = append(readable, g.TenantID)
-				}
-			}
-			query = query.Where("p.tenant_id = any(?::uuid[])", readable)
+		query := tenantdb.Permitted(selectPolicies(tx), permRead, "p.tenant_id", scope.Provider)
+		if f.TenantID != nil {
+			query = query.Where("p.tenant_id = ?", *f.TenantID)
 		}
-		if q.TenantID != nil {
-			query = query.Where("p.tenant_id = ?", *q.TenantID)
+		if f.Kind != nil {
+			query = query.Where("p.kind = ?", *f.Kind)
 		}
-		if q.Kind != nil {
-			query = query.Where("p.kind = ?", *q.Kind)
+		if f.Scope != nil {
+			query = query.Where("p.scope = ?", *f.Scope)
 		}
-		if q.Scope != nil {
-			query = query.Where("p.scope = ?", *q.Scope)
-		}
-		query, err := newest.Page(query, q.Cursor, q.Limit)
+		query, err := newest.Page(query, cursor, limit)
 		if err != nil {
 			return err
 		}
@@ -141,7 +119,7 @@ func (s *Service) List(ctx context.Context, q Query) ([]Policy, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	rows, next := tenantdb.Next(newest, rows, q.Limit, func(r policyRow) []any { return []any{r.ID} })
+	rows, next := tenantdb.Next(newest, rows, limit, func(r policyRow) []any { return []any{r.ID} })
 	found, err := policiesOf(rows)
 	return found, next, err
 }

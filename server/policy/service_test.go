@@ -195,7 +195,7 @@ func TestPoliciesOfOthers(t *testing.T) {
 	if err := w.Delete(stranger, global.ID); fault.KindOf(err) != fault.Forbidden {
 		t.Errorf("a tenant deletes the provider's policy: %v", err)
 	}
-	if list, _, err := w.List(stranger, Query{}); err != nil || len(list) != 1 || list[0].ID != global.ID {
+	if list, _, err := w.List(stranger, Filter{}, "", 0); err != nil || len(list) != 1 || list[0].ID != global.ID {
 		t.Errorf("%+v, %v", list, err)
 	}
 	reader := dbtest.Staff(t, permRead)
