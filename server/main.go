@@ -24,6 +24,7 @@ const usage = `Usage: reeve-server COMMAND [flags]
   restore FILE   restore it into an empty data folder or database
   verify-audit   check the audit log's chains and say what was edited, deleted, inserted or reordered
   rescue EMAIL   let one of the provider's people in again who lost password or second factor
+  rotate-keys K  put a new key in place of the one in use: task, access, checkpoint or master
   health         ask the server on this machine whether it can do its work; fails when it cannot
   version        print the version
 
@@ -85,6 +86,11 @@ func run(ctx context.Context, args []string) error {
 			return errors.New("rescue needs the e-mail address of one of the provider's people")
 		}
 		return app.Rescue(ctx, o, fs.Arg(0))
+	case "rotate-keys":
+		if fs.NArg() != 1 {
+			return errors.New("rotate-keys needs one of task, access, checkpoint, master")
+		}
+		return app.RotateKeys(ctx, o, fs.Arg(0))
 	case "health":
 		return app.Health(ctx, o)
 	case "version":

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"reeve/server/bus"
 	"reeve/server/migrations"
@@ -16,6 +17,7 @@ import (
 	"reeve/tenants"
 	"reeve/tenants/audit"
 	"reeve/tenants/scope"
+	"reeve/tenants/secrets"
 )
 
 // version and commit are set when the binary is linked.
@@ -123,6 +125,65 @@ func Rescue(ctx context.Context, o Options, email string) error {
 			i.User.Email, i.ExpiresAt.UTC().Format("15:04 UTC"), i.URL)
 		return nil
 	})
+}
+
+// keyLead is how long a new key waits before it signs: replicas read the keys every minute.
+const keyLead = 5 * time.Minute
+
+// masterKeys is what the master key is called among the keys that can be rotated.
+const masterKeys = "master"
+
+// RotateKeys puts a new key in the place of the one in use. Whatever the old one signed stays valid.
+func RotateKeys(ctx context.Context, o Options, which string) error {
+	if err := existing(o); err != nil {
+		return err
+	}
+	return withCleanups(o, func(c *cleanups) error {
+		s, err := openState(ctx, o, c, privatedb.Attach)
+		if err != nil {
+			return err
+		}
+		ctx := scope.AsSystem(ctx, "rotate-keys")
+		if which == masterKeys {
+			return s.rotateMaster(ctx, o)
+		}
+		var kid string
+		err = s.db.System(ctx, func(tx *gorm.DB) error {
+			key, err := s.keys.RotateTx(tx, secrets.Purpose(which), keyLead)
+			if err != nil {
+				return err
+			}
+			kid = key.KeyID
+			return audit.WriteTx(tx, audit.Entry{TenantID: scope.Provider, Action: "server_key.rotated", ObjectType: "server_key",
+				ObjectID: key.KeyID, ObjectName: which, Detail: map[string]any{"vouched_by": key.SignedBy}})
+		})
+		if err != nil {
+			return fmt.Errorf("rotating the %s key: %w", which, err)
+		}
+		fmt.Fprintf(o.Out, "%s signs from %s on\n", kid, s.now().Add(keyLead).UTC().Format("2006-01-02 15:04 UTC"))
+		return nil
+	})
+}
+
+// rotateMaster wraps every key anew and drops the master keys that nothing is wrapped with any more.
+func (s *state) rotateMaster(ctx context.Context, o Options) error {
+	wrapped, err := s.keeper.RotateMaster(ctx)
+	if err != nil {
+		return err
+	}
+	dropped, err := s.keeper.RetireMasters(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.db.System(ctx, func(tx *gorm.DB) error {
+		return audit.WriteTx(tx, audit.Entry{TenantID: scope.Provider, Action: "server_key.rotated", ObjectType: "server_key",
+			ObjectName: masterKeys, Detail: map[string]any{"wrapped_anew": wrapped, "dropped": dropped}})
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "%d keys are wrapped with a new master key in %s; copy the file to every replica, and make a backup\n", wrapped, o.MasterKeyFile)
+	return nil
 }
 
 // existing refuses a place where no server has ever run: a wrong folder must not become a new server.
