@@ -30,16 +30,6 @@ func need(s scope.Scope, permission string, tenant uuid.UUID) error {
 	return nil
 }
 
-// permittedTenants lists the tenants a read may show; all when the permission holds everywhere.
-// Row-level security bounds what is reached, this what is permitted: roles may differ per tenant.
-func permittedTenants(s scope.Scope, permission string) (ids []uuid.UUID, all bool) {
-	granted, all := s.Permitted(permission)
-	for _, id := range granted {
-		ids = append(ids, id)
-	}
-	return ids, all
-}
-
 func checkReason(reason string) error {
 	var f fault.Fields
 	checkText(&f, "/reason", reason, maxReason)

@@ -11,7 +11,6 @@ import (
 	"gorm.io/gorm/clause"
 
 	"reeve/tenants/audit"
-	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -66,10 +65,7 @@ var approvalsNewest = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{
 // List is a page of approvals, newest first.
 func (s *Approvals) List(ctx context.Context, f ApprovalFilter, cursor string, limit int) (page []Approval, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		q := tx.Table("approvals")
-		if ids, all := permittedTenants(scope.From(ctx), permApprovalsRead); !all {
-			q = q.Where("tenant_id IN ?", orNone(ids))
-		}
+		q := tenantdb.Permitted(tx.Table("approvals"), permApprovalsRead, "tenant_id")
 		if f.TenantID != nil {
 			q = q.Where("tenant_id = ?", *f.TenantID)
 		}

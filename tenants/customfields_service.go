@@ -81,10 +81,7 @@ var fieldsByKey = tenantdb.Sort{Name: "key", Columns: []tenantdb.Column{
 // List is a page of definitions. Everybody sees the provider's, because they hold for everybody.
 func (s *CustomFields) List(ctx context.Context, f FieldFilter, cursor string, limit int) (page []Field, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		q := tx.Model(&Field{})
-		if ids, all := permittedTenants(scope.From(ctx), permFieldsRead); !all {
-			q = q.Where("tenant_id IN ?", append(ids, provider))
-		}
+		q := tenantdb.Permitted(tx.Model(&Field{}), permFieldsRead, "tenant_id", provider)
 		if f.TenantID != nil {
 			q = q.Where("tenant_id IN ?", []uuid.UUID{*f.TenantID, provider})
 		}

@@ -33,9 +33,7 @@ type sortedTenant struct {
 
 func listTenants(tx *gorm.DB, f TenantFilter, cursor string, limit int) ([]Tenant, string, error) {
 	q := tx.Table("tenants").Select("tenants.*, lower(tenants.name) AS sort_key")
-	if ids, all := permittedTenants(tenantdb.ScopeOf(tx), permTenantsRead); !all {
-		q = q.Where("tenants.id IN ?", orNone(ids))
-	}
+	q = tenantdb.Permitted(q, permTenantsRead, "tenants.id")
 	if f.State != nil {
 		q = q.Where("state = ?", *f.State)
 	}
@@ -187,9 +185,7 @@ type sortedSite struct {
 
 func listSites(tx *gorm.DB, f SiteFilter, cursor string, limit int) ([]Site, string, error) {
 	q := tx.Table("sites").Select("sites.*, lower(sites.name) AS sort_key")
-	if ids, all := permittedTenants(tenantdb.ScopeOf(tx), permSitesRead); !all {
-		q = q.Where("tenant_id IN ?", orNone(ids))
-	}
+	q = tenantdb.Permitted(q, permSitesRead, "sites.tenant_id")
 	if f.TenantID != nil {
 		q = q.Where("tenant_id = ?", *f.TenantID)
 	}
@@ -275,14 +271,6 @@ func fillSites(tx *gorm.DB, page []*Site) error {
 		}
 	}
 	return nil
-}
-
-// orNone keeps IN from being empty, which would read as a syntax error.
-func orNone(ids []uuid.UUID) []uuid.UUID {
-	if len(ids) == 0 {
-		return []uuid.UUID{uuid.Nil}
-	}
-	return ids
 }
 
 // orNotFound says in the domain's words that a row is not there.

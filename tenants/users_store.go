@@ -49,9 +49,7 @@ func (r userRow) user() User {
 
 func listUsers(tx *gorm.DB, f UserFilter, cursor string, limit int) ([]User, string, error) {
 	q := tx.Table("users").Select(userColumns)
-	if ids, all := permittedTenants(tenantdb.ScopeOf(tx), permUsersRead); !all {
-		q = q.Where("users.tenant_id IN ?", orNone(ids))
-	}
+	q = tenantdb.Permitted(q, permUsersRead, "users.tenant_id")
 	if f.TenantID != nil {
 		q = q.Where("users.tenant_id = ?", *f.TenantID)
 	}

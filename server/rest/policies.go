@@ -13,7 +13,7 @@ type policyHandlers struct{ policies *policy.Service }
 
 func (h policyHandlers) ListPolicies(ctx context.Context, r ListPoliciesRequestObject) (ListPoliciesResponseObject, error) {
 	p := r.Params
-	page, next, err := h.policies.List(ctx, policy.Query{TenantID: p.TenantID, Kind: text(p.Kind), Scope: text(p.Scope), Cursor: value(p.Cursor), Limit: value(p.Limit)})
+	page, next, err := h.policies.List(ctx, policy.Filter{TenantID: p.TenantID, Kind: text(p.Kind), Scope: text(p.Scope)}, value(p.Cursor), value(p.Limit))
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package scripts
 
 import (
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -13,12 +12,6 @@ import (
 	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
-
-// array is one parameter of an array type: GORM would spread a plain slice over as many as it has elements.
-type array[T any] []T
-
-// Value implements driver.Valuer; the driver knows slices.
-func (a array[T]) Value() (driver.Value, error) { return []T(a), nil }
 
 // row is a script as the database gives it.
 type row struct {
@@ -81,7 +74,7 @@ func load(tx *gorm.DB, id uuid.UUID) (Script, error) {
 
 func insert(tx *gorm.DB, s Script) error {
 	return taken(tx.Exec(`INSERT INTO scripts (tenant_id, id, name, description, platforms, number, created_by_name)
-		VALUES (?, ?, ?, ?, ?::text[], ?, ?)`, s.TenantID, s.ID, s.Name, s.Description, array[string](orEmpty(s.Platforms)), s.Number, s.CreatedBy).Error)
+		VALUES (?, ?, ?, ?, ?::text[], ?, ?)`, s.TenantID, s.ID, s.Name, s.Description, tenantdb.Array[string](s.Platforms), s.Number, s.CreatedBy).Error)
 }
 
 func update(tx *gorm.DB, s Script, version int64) error {
@@ -90,15 +83,8 @@ func update(tx *gorm.DB, s Script, version int64) error {
 		archived = s.UpdatedAt
 	}
 	return taken(tenantdb.UpdateVersion(tx.Table("scripts").Where("id = ?", s.ID), version, map[string]any{
-		"name": s.Name, "description": s.Description, "platforms": gorm.Expr("?::text[]", array[string](orEmpty(s.Platforms))),
+		"name": s.Name, "description": s.Description, "platforms": gorm.Expr("?::text[]", tenantdb.Array[string](s.Platforms)),
 		"number": s.Number, "updated_at": s.UpdatedAt, "archived_at": archived}))
-}
-
-func orEmpty(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 func insertVersion(tx *gorm.DB, s Script, note string) error {
@@ -157,7 +143,7 @@ var nameSort = tenantdb.Sort{Name: "name", Columns: []tenantdb.Column{
 	{SQL: `lower(s.name) COLLATE "C"`, Kind: tenantdb.Text}, {SQL: "s.id", Kind: tenantdb.UUID}}}
 
 func list(tx *gorm.DB, f Filter, cursor string, limit int) ([]Script, string, error) {
-	q := permitted(current(tx), tenantdb.ScopeOf(tx))
+	q := tenantdb.Permitted(current(tx), permRead, "s.tenant_id", scope.Provider)
 	if f.Archived {
 		q = q.Where("s.archived_at IS NOT NULL")
 	} else {
@@ -190,21 +176,4 @@ func list(tx *gorm.DB, f Filter, cursor string, limit int) ([]Script, string, er
 		}
 	}
 	return page, next, nil
-}
-
-// permitted narrows to what the actor may read, inside what row-level security lets it reach.
-func permitted(q *gorm.DB, who scope.Scope) *gorm.DB {
-	if who.MayEverywhere(permRead) {
-		return q
-	}
-	ids := array[uuid.UUID]{}
-	if who.MayAnywhere(permRead) {
-		ids = append(ids, scope.Provider)
-	}
-	for _, g := range who.Grants {
-		if !g.AllTenants && who.May(permRead, g.TenantID) {
-			ids = append(ids, g.TenantID)
-		}
-	}
-	return q.Where("s.tenant_id = ANY (?)", ids)
 }

@@ -56,7 +56,7 @@ var newestJobs = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{{SQL: 
 func (s *Service) ListJobs(ctx context.Context, f JobFilter, cursor string, limit int) (page []Job, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
 		q := tx.Table("jobs j").Select(jobColumns)
-		if ids, all := permitted(tenantdb.ScopeOf(tx), permRead); !all {
+		if ids, all := tenantdb.PermittedTenants(tx, permRead); !all {
 			q = q.Where("(j.tenant_id = ANY (?) OR j.tenant_ids <@ ?::uuid[])", without(ids, scope.Provider), ids)
 		}
 		if f.TenantID != nil {
@@ -90,21 +90,6 @@ func (s *Service) ListJobs(ctx context.Context, f JobFilter, cursor string, limi
 		return countTasks(tx, pointers)
 	})
 	return page, next, err
-}
-
-// permitted lists the tenants over which the actor holds a permission; all when everywhere. Row-level
-// security bounds what is reached, this what is allowed: roles may differ from tenant to tenant.
-func permitted(who scope.Scope, permission string) (ids array[uuid.UUID], all bool) {
-	if who.MayEverywhere(permission) {
-		return nil, true
-	}
-	ids = array[uuid.UUID]{}
-	for _, g := range who.Grants {
-		if !g.AllTenants && who.May(permission, g.TenantID) {
-			ids = append(ids, g.TenantID)
-		}
-	}
-	return ids, false
 }
 
 func without(ids array[uuid.UUID], id uuid.UUID) array[uuid.UUID] {

@@ -64,10 +64,7 @@ var newestTasks = tenantdb.Sort{Name: "newest", Columns: []tenantdb.Column{{SQL:
 // ListTasks is a page of tasks, the newest first.
 func (s *Service) ListTasks(ctx context.Context, f TaskFilter, cursor string, limit int) (page []Task, next string, err error) {
 	err = s.db.Tx(ctx, func(tx *gorm.DB) error {
-		q := taskViews(tx)
-		if ids, all := permitted(tenantdb.ScopeOf(tx), permRead); !all {
-			q = q.Where("t.tenant_id = ANY (?)", ids)
-		}
+		q := tenantdb.Permitted(taskViews(tx), permRead, "t.tenant_id")
 		for column, id := range map[string]*uuid.UUID{"t.tenant_id": f.TenantID, "t.job_id": f.JobID, "t.device_id": f.DeviceID} {
 			if id != nil {
 				q = q.Where(column+" = ?", *id)

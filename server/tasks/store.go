@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -16,12 +15,8 @@ import (
 	"reeve/tenants/tenantdb"
 )
 
-// array is one parameter of an array type: GORM would spread a plain slice over as many as it has
-// elements. The driver sends it in binary.
-type array[T any] []T
-
-// Value implements driver.Valuer.
-func (a array[T]) Value() (driver.Value, error) { return []T(a), nil }
+// array is a list as one parameter.
+type array[T any] = tenantdb.Array[T]
 
 func insertJob(tx *gorm.DB, j Job, p plan) error {
 	targets, err := json.Marshal(j.Targets)

@@ -46,14 +46,7 @@ type Page struct {
 func List(ctx context.Context, db *tenantdb.DB, f Filter) (Page, error) {
 	var page Page
 	err := db.Tx(ctx, func(tx *gorm.DB) error {
-		q := tx.Table("audit_entries").Select(columns)
-		if permitted, all := scope.From(ctx).Permitted(PermRead); !all {
-			ids := make([]uuid.UUID, len(permitted))
-			for i, id := range permitted {
-				ids[i] = id
-			}
-			q = q.Where("tenant_id IN ?", ids)
-		}
+		q := tenantdb.Permitted(tx.Table("audit_entries").Select(columns), PermRead, "tenant_id")
 		q, err := newestFirst.Page(f.apply(q), f.Cursor, f.Limit)
 		if err != nil {
 			return err
