@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -68,7 +69,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		}
 	}
 	db := &DB{
-		pool:           stdlib.OpenDB(*config),
+		pool:           stdlib.OpenDB(*config, stdlib.OptionAfterConnect(readInUTC)),
 		log:            o.Log,
 		acquireTimeout: orDefault(o.AcquireTimeout, 5*time.Second),
 	}
@@ -90,6 +91,14 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("opening the database: %w", err), db.pool.Close())
 	}
 	return db, nil
+}
+
+// readInUTC makes times come out in UTC: the driver would give them the zone of the machine, and what is
+// encoded, compared or shown from them would depend on where the server stands.
+func readInUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID,
+		Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+	return nil
 }
 
 func orDefault[T comparable](value, otherwise T) T {
