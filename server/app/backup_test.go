@@ -393,7 +393,8 @@ func TestARestoreThatWasCutOffIsNoServer(t *testing.T) {
 	i := start(t, "off")
 	path := i.backup(t)
 	o := i.otherwise(t.TempDir(), dbtest.Empty(t))
-	if err := os.WriteFile(filepath.Join(o.DataDir, unfinishedName), nil, 0o600); err != nil {
+	err := errors.Join(os.WriteFile(filepath.Join(o.DataDir, unfinishedName), nil, 0o600), os.Mkdir(filepath.Join(o.DataDir, "postgres"), 0o700))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), "was cut off") {

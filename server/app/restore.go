@@ -78,12 +78,11 @@ func claim(o Options) (*target, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the data folder: %w", err)
 	}
+	if err := cutOff(o); err != nil {
+		return nil, err
+	}
 	for _, e := range entries {
-		switch e.Name() {
-		case "lost+found": // of a file system's own root
-		case unfinishedName:
-			return nil, fmt.Errorf("an earlier restore into %s was cut off: remove the folder (and empty the database, if it is your own), then restore again", o.DataDir)
-		default:
+		if e.Name() != "lost+found" { // of a file system's own root
 			return nil, fmt.Errorf("the data folder %s is not empty (%s): a restore never overwrites; choose another or remove it", o.DataDir, e.Name())
 		}
 	}
@@ -92,6 +91,15 @@ func claim(o Options) (*target, error) {
 		return nil, fmt.Errorf("marking the data folder: %w", err)
 	}
 	return t, errors.Join(f.Sync(), f.Close(), syncFolder(o.DataDir))
+}
+
+// cutOff refuses a data folder in which a restore has not ended.
+func cutOff(o Options) error {
+	_, err := os.Lstat(filepath.Join(o.DataDir, unfinishedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("a restore into %s was cut off: remove the folder (and empty the database, if it is your own), then restore again", o.DataDir), err)
 }
 
 // release ends the restore, or undoes it.

@@ -59,8 +59,8 @@ func openDatabase(ctx context.Context, o Options, c *cleanups, reach reach) (*pr
 	if err := os.MkdirAll(o.DataDir, 0o711); err != nil {
 		return nil, logins{}, fmt.Errorf("making the data folder: %w", err)
 	}
-	if _, err := os.Lstat(filepath.Join(o.DataDir, unfinishedName)); err == nil {
-		return nil, logins{}, fmt.Errorf("a restore into %s was cut off: remove the folder (and empty the database, if it is your own), then restore again", o.DataDir)
+	if err := cutOff(o); err != nil {
+		return nil, logins{}, err
 	}
 	if o.DatabaseURL != "" {
 		return nil, logins{o.DatabaseURL, o.MigrationURL}, nil
