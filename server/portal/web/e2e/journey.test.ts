@@ -119,21 +119,24 @@ const PAGES = [
 ];
 
 for (const [screen, viewport] of [['desktop', DESKTOP], ['phone', PHONE]] as const) {
-  for (const scheme of ['light', 'dark'] as const) {
-    test(`every page opens without a fault: ${screen}, ${scheme}`, async () => {
-      const { page, context, faults } = await open(browser, viewport, scheme);
-      await signIn(page);
-      for (const path of PAGES) {
-        await page.goto(target.url + path);
-        await page.getByRole('heading', { level: 1 }).first().waitFor();
-        await settled(page);
-        const name = path.replace(/[^a-z]+/g, '-').replace(/^-|-$/g, '') || 'dashboard';
-        await shot(page, `${name}.${screen}.${scheme}`);
-        const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-        if (wider > 0) faults.push(`${path} is ${wider} px wider than the window`);
+  test(`every page opens without a fault, light and dark: ${screen}`, async () => {
+    const { page, context, faults } = await open(browser, viewport);
+    await signIn(page);
+    for (const path of PAGES) {
+      await page.goto(target.url + path);
+      await page.getByRole('heading', { level: 1 }).first().waitFor();
+      await settled(page);
+      const name = path.replace(/[^a-z]+/g, '-').replace(/^-|-$/g, '') || 'dashboard';
+      for (const colorScheme of ['dark', 'light'] as const) {
+        // The portal follows the system, also while it is open.
+        await page.emulateMedia({ colorScheme });
+        await page.locator(`html[data-mantine-color-scheme="${colorScheme}"]`).waitFor();
+        await shot(page, `${name}.${screen}.${colorScheme}`);
       }
-      expect(faults).toEqual([]);
-      await context.close();
-    });
-  }
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wider > 0) faults.push(`${path} is ${wider} px wider than the window`);
+    }
+    expect(faults).toEqual([]);
+    await context.close();
+  });
 }
