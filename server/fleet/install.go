@@ -24,8 +24,10 @@ type InstallLine struct {
 
 const (
 	linuxDir   = "/var/lib/reeve-endpoint"
-	darwinDir  = "/Library/Application Support/Reeve"
-	windowsDir = `$env:ProgramData\Reeve`
+	darwinDir  = "/Library/Application Support/Reeve/endpoint"
+	windowsDir = `$env:ProgramData\Reeve\endpoint`
+	// Only administrators write there, unlike below ProgramData: nobody plants a library beside the program.
+	windowsPrograms = `$env:ProgramFiles\Reeve`
 )
 
 // lines makes the commands for each platform. The token is of our own alphabet (letters, digits, "_",
@@ -36,8 +38,8 @@ func (i Install) lines(token string) []InstallLine {
 		i.unix("linux", "arm64", "Linux (ARM 64)", "install -m 0755", "/usr/local/bin/reeve-endpoint", linuxDir, token),
 		i.windows("amd64", "Windows (x86-64)", token),
 		i.windows("arm64", "Windows (ARM 64)", token),
-		i.unix("darwin", "arm64", "macOS (Apple silicon)", "install -m 0755", "/usr/local/bin/reeve-endpoint", darwinDir, token),
-		i.unix("darwin", "amd64", "macOS (Intel)", "install -m 0755", "/usr/local/bin/reeve-endpoint", darwinDir, token),
+		i.unix("darwin", "arm64", "macOS (Apple silicon)", "mkdir -p /usr/local/bin && install -m 0755", "/usr/local/bin/reeve-endpoint", darwinDir, token),
+		i.unix("darwin", "amd64", "macOS (Intel)", "mkdir -p /usr/local/bin && install -m 0755", "/usr/local/bin/reeve-endpoint", darwinDir, token),
 	}
 }
 
@@ -79,8 +81,8 @@ func (i Install) windows(arch, title, token string) InstallLine {
 			trust = "--insecure "
 		}
 	}
-	command := fmt.Sprintf(`$ErrorActionPreference='Stop'; $d="%s"; New-Item -ItemType Directory -Force $d | Out-Null; $f="$d\reeve-endpoint.exe"; curl.exe -fsSL %s'%s/agent/v1/downloads/%s' -o $f; if ($LASTEXITCODE) { throw 'The download failed.' }; %s& $f enrol --server '%s' --token '%s' --data $d; if ($LASTEXITCODE) { throw 'Enrolling failed.' }; & $f install --data $d`,
-		windowsDir, trust, i.PublicURL, file, check, i.PublicURL, token)
+	command := fmt.Sprintf(`$ErrorActionPreference='Stop'; $d="%s"; $p="%s"; New-Item -ItemType Directory -Force $p | Out-Null; $f="$p\reeve-endpoint.exe"; curl.exe -fsSL %s'%s/agent/v1/downloads/%s' -o $f; if ($LASTEXITCODE) { throw 'The download failed.' }; %s& $f enrol --server '%s' --token '%s' --data $d; if ($LASTEXITCODE) { throw 'Enrolling failed.' }; & $f install --data $d`,
+		windowsDir, windowsPrograms, trust, i.PublicURL, file, check, i.PublicURL, token)
 	return InstallLine{Platform: "windows", Title: title, Command: command, Note: i.note(digest, "Run in PowerShell as an administrator.")}
 }
 
