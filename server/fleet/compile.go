@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+
+	"reeve/tenants/scope"
 )
 
 // condition is a piece of SQL over devices d with its parameters, written as "?". Its text is made of
@@ -39,6 +41,29 @@ func (c clock) presence() (string, []any) {
 // ranges, whose operators are leakproof and so keep their index under row-level security; only
 // "contains" reads all values of one field.
 func (f Filter) compile(c *condition, k clock) { compileGroup(c, k, f.All, f.Any) }
+
+// filter adds a validated filter. What it compares must be readable for the actor: an answer that depends
+// on a value tells the value. Everything but custom fields is readable with the device.
+func (c *condition) filter(who scope.Scope, f Filter, k clock) {
+	c.and("")
+	f.compile(c, k)
+	if !usesCustom(f.All) && !usesCustom(f.Any) {
+		return
+	}
+	if tenants, all := who.Permitted(permFields); !all {
+		readable := make(ids, len(tenants))
+		for i, id := range tenants {
+			readable[i] = id
+		}
+		c.and("d.tenant_id = any(?)", readable)
+	}
+}
+
+func usesCustom(terms []Term) bool {
+	return slices.ContainsFunc(terms, func(t Term) bool {
+		return fields[t.Field].kind == customField || usesCustom(t.All) || usesCustom(t.Any)
+	})
+}
 
 func compileGroup(c *condition, k clock, all, any []Term) {
 	if all == nil && len(any) > 1 && !slices.ContainsFunc(any, func(t Term) bool { return !t.isSet() }) {

@@ -7,6 +7,7 @@ import (
 	"gorm.io/gorm"
 
 	"reeve/api/fault"
+	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -146,8 +147,7 @@ func (s *Service) whereFilters(ctx context.Context, c *condition, q Query) error
 		if err != nil {
 			return err
 		}
-		c.and("")
-		f.compile(c, s.clock())
+		c.filter(scope.From(ctx), f, s.clock())
 	}
 	if q.FilterID != nil {
 		var f SavedFilter
@@ -158,8 +158,7 @@ func (s *Service) whereFilters(ctx context.Context, c *condition, q Query) error
 		if err != nil {
 			return err
 		}
-		c.and("")
-		f.Filter.compile(c, s.clock())
+		c.filter(scope.From(ctx), f.Filter, s.clock())
 	}
 	return nil
 }

@@ -243,6 +243,10 @@ func TestFiltersAgainstAnOracle(t *testing.T) {
 			}
 		}
 	}
+	byRack := `{"any":[{"all":[{"field":"custom_field","key":"rack","op":"set"}]}]}`
+	if page, err := w.List(dbtest.Staff(t, "devices.read"), fleet.Query{Filter: &byRack}); err != nil || len(page.Items) != 0 {
+		t.Errorf("who may not read custom fields cannot ask for them: %d devices, %v", len(page.Items), err)
+	}
 	for range 300 {
 		filter, holds := randomGroup(random, 1)
 		text, err := json.Marshal(filter)
@@ -250,7 +254,7 @@ func TestFiltersAgainstAnOracle(t *testing.T) {
 			t.Fatal(err)
 		}
 		query := string(text)
-		page, err := w.List(staff(t), fleet.Query{Filter: &query, Limit: 200})
+		page, err := w.List(dbtest.Staff(t, "devices.read", "custom_fields.read"), fleet.Query{Filter: &query, Limit: 200})
 		if err != nil {
 			t.Fatalf("%s: %v", query, err)
 		}

@@ -76,8 +76,7 @@ func (s *Service) ResolveTx(tx *gorm.DB, sel Selector) ([]Target, error) {
 	case sel.Tag != "":
 		c.and("exists (select 1 from device_tags x where x.tenant_id = d.tenant_id and x.device_id = d.id and x.tag = ?)", sel.Tag)
 	case sel.Filter != nil:
-		c.and("")
-		sel.Filter.compile(&c, s.clock())
+		c.filter(tenantdb.ScopeOf(tx), *sel.Filter, s.clock())
 	}
 	var found []Target
 	err := c.on(tx.Table("devices d").Select("d.id as device_id, d.tenant_id, d.site_id, coalesce(d.zone, '') as device_zone, coalesce(s.zone, '') as site_zone, t.zone as tenant_zone").

@@ -18,6 +18,7 @@ const (
 	permManage  = "devices.manage"
 	permApprove = "devices.approve"
 	permEnrol   = "devices.enrol"
+	permFields  = "custom_fields.read"
 )
 
 // Options is what the fleet needs from the rest of the program.

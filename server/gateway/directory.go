@@ -112,12 +112,6 @@ func (d *directory) forget(ids []uuid.UUID) {
 	}
 }
 
-func (d *directory) count() int {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return len(d.known)
-}
-
 func (d *directory) close(ctx context.Context) error { return d.lookup.Close(ctx) }
 
 // authenticate finds the device that a claim proves to come from. The tenant follows from the device's

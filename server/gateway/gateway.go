@@ -150,10 +150,9 @@ func (s *Service) Stop(ctx context.Context) (err error) {
 type Stats struct {
 	Connected int // sockets of this replica
 	Queued    int // syncs that wait to be committed
-	Known     int // devices in the cache
 }
 
 // Stats reads the present figures.
 func (s *Service) Stats() Stats {
-	return Stats{Connected: s.hub.count(), Queued: s.syncs.Queued(), Known: s.devices.count()}
+	return Stats{Connected: s.hub.count(), Queued: s.syncs.Queued()}
 }

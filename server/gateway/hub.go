@@ -58,6 +58,13 @@ func (h *hub) later(act func()) bool {
 	}
 }
 
+// surely is later for what must happen even then.
+func (h *hub) surely(act func()) {
+	if !h.later(act) {
+		go act()
+	}
+}
+
 // socket is the open connection of a device.
 type socket struct {
 	device  *Device
@@ -115,7 +122,7 @@ func (h *hub) add(k *socket) {
 	k.heard.Store(h.now().UnixNano())
 	k.state.Store(k.device.state)
 	if old != nil {
-		h.later(func() { old.end(websocket.CloseNormalClosure, "replaced by a newer connection") })
+		h.surely(func() { old.end(websocket.CloseNormalClosure, "replaced by a newer connection") })
 	}
 }
 
@@ -150,12 +157,13 @@ func (h *hub) ring(id uuid.UUID) bool {
 	if k.ringing.Swap(true) {
 		return true
 	}
-	return h.later(func() {
+	h.surely(func() {
 		k.ringing.Store(false)
 		if err := k.send(wire.Frame{Type: wire.FrameRing}); err != nil {
 			k.end(websocket.CloseGoingAway, "")
 		}
 	})
+	return true
 }
 
 // changed sees to the socket of a device whose state may have changed.
@@ -165,7 +173,7 @@ func (h *hub) changed(id uuid.UUID, to fleet.State) {
 		return
 	}
 	if to == fleet.Retired {
-		h.later(func() { k.end(websocket.ClosePolicyViolation, ErrRetired.Message) })
+		h.surely(func() { k.end(websocket.ClosePolicyViolation, ErrRetired.Message) })
 		return
 	}
 	if before := k.state.Swap(to); before != nil && before != to {
@@ -197,7 +205,7 @@ func (h *hub) patrol() {
 		})
 	}
 	for _, k := range dead {
-		h.later(func() { k.end(websocket.CloseGoingAway, "no sign of life") })
+		h.surely(func() { k.end(websocket.CloseGoingAway, "no sign of life") })
 	}
 }
 
@@ -211,9 +219,7 @@ func (h *hub) stop(ctx context.Context) error {
 	}
 	h.mu.RUnlock()
 	for _, k := range all {
-		if !h.later(func() { k.end(websocket.CloseServiceRestart, "the server restarts") }) {
-			k.end(websocket.CloseServiceRestart, "the server restarts")
-		}
+		h.surely(func() { k.end(websocket.CloseServiceRestart, "the server restarts") })
 	}
 	gone := make(chan struct{})
 	go func() {
