@@ -109,7 +109,7 @@ lint: ## Formatting, vet for every platform, staticcheck, contract lint
 
 .PHONY: bench
 bench: tools run-packages ## Print the figures of the product as ratios to the limits of this machine
-	go run ./endpoint/simulate --bench
+	go test -tags bench -count=1 -timeout 20m -run '^TestBench$$' -v ./server/app
 
 .PHONY: faults
 faults: tools run-packages ## Kill, cut and corrupt at random, and count what was lost

@@ -23,7 +23,7 @@ const (
 	adminEmail    = "admin@reeve.example"
 	adminPassword = "violet-harbour-sextant-41"
 	// patience bounds every wait of a test; nothing waits longer than what it waits for.
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 )
 
 type object = map[string]any

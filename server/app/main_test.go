@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,11 +35,36 @@ func TestMain(m *testing.M) {
 			TLS: os.Getenv("REEVE_TLS"), AdminEmail: adminEmail, AdminPassword: os.Getenv("REEVE_ADMIN_PASSWORD"), Log: log})
 	case "endpoint":
 		err = agent.Run(ctx, agent.Options{Dir: agent.Dir(os.Getenv("REEVE_DATA_DIR")), Version: "test", Log: log, Now: time.Now})
+	case "connections":
+		err = holdConnections(os.Getenv("REEVE_LISTEN"), os.Getenv("REEVE_DATA_DIR"))
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// holdConnections is a server that does nothing but hold TLS connections, a goroutine each.
+func holdConnections(address, dir string) error {
+	certs, err := loadCertificates(Options{TLS: "auto", Listen: address, DataDir: dir}, "https://"+address, time.Now())
+	if err != nil {
+		return err
+	}
+	listener, err := tls.Listen("tcp", address, certs.config)
+	if err != nil {
+		return err
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go func(conn net.Conn) {
+			defer conn.Close()
+			var one [1]byte
+			_, _ = conn.Read(one[:]) // until the other side goes
+		}(conn)
 	}
 }

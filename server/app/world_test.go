@@ -93,6 +93,7 @@ func settleWork(t testing.TB, c *caller, w world, v *virtual, canary string) {
 		"what": object{"kind": "script.run", "payload": bash("echo " + canary)}})).text(t, "id")
 	w["job"], w["task"] = order(t, c, w["device"], canary)
 	v.work(t, canary+" output")
+	until(t, "the job is finished", func() bool { return c.ok(t, "GET", "/api/v1/jobs/"+w["job"], nil).body["state"] == "finished" })
 	settings := c.ok(t, "GET", "/api/v1/settings/jobs?tenant_id="+w["tenant"], nil)
 	c.ok(t, "PUT", "/api/v1/settings/jobs?tenant_id="+w["tenant"], object{"version": settings.body["version"],
 		"value": object{"max_devices": 1, "max_tenants": 1, "canary_percent": 0, "stop_failure_percent": 0}})
