@@ -11,6 +11,7 @@ import { Link } from '../../kit/Link';
 import { Page, Panel } from '../../kit/Page';
 import { EmptyState, ErrorState, PageSkeleton } from '../../kit/States';
 import { StateBadge } from '../../kit/StateBadge';
+import { plain } from '../../kit/safeText';
 import { TimeAgo } from '../../kit/TimeAgo';
 import { label, t } from '../../messages/t';
 import classes from './Dashboard.module.css';
@@ -237,12 +238,12 @@ function Recent({ data }: { data: Dashboard }) {
           {data.recent.map((entry) => (
             <Group key={`${entry.tenant_id}${entry.number}`} justify="space-between" wrap="nowrap" gap="sm">
               <Text size="sm" className="truncate">
-                <Text span className="mono" inherit>
-                  {entry.action}
+                <Text span fw={550} inherit>
+                  {label('auditActions', entry.action)}
                 </Text>{' '}
-                {entry.object_name}{' '}
+                {entry.object_name !== entry.actor_name && plain(entry.object_name)}{' '}
                 <Text span c="dimmed" inherit>
-                  {entry.actor_name}
+                  {plain(entry.actor_name)}
                 </Text>
               </Text>
               <Text size="sm" c="dimmed" style={{ flex: 'none' }}>

@@ -1,6 +1,6 @@
 import { ActionIcon, Button, Grid, Menu, Stack, Tabs } from '@mantine/core';
 import { IconDots, IconPencil, IconPlayerPause, IconPlayerPlay, IconTrash } from '@tabler/icons-react';
-import { useQuery } from '@tanstack/react-query';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useParams } from 'react-router';
 import { api, ok } from '../../api/client';
 import type { Schedule, Schema } from '../../api/types';
@@ -13,6 +13,7 @@ import { Facts, Page, Panel } from '../../kit/Page';
 import { browserZone } from '../../kit/pickers';
 import { describe } from '../../kit/recurrence';
 import { NextRuns } from '../../kit/RecurrenceEditor';
+import { plain } from '../../kit/safeText';
 import { ServerTable, type Columns } from '../../kit/ServerTable';
 import { EmptyState, ErrorState, PageSkeleton } from '../../kit/States';
 import { StateBadge } from '../../kit/StateBadge';
@@ -128,6 +129,8 @@ const runColumns: Columns<Schema<'ScheduleRun'>> = [
   { id: 'nominal', header: t('schedules.nominal'), meta: { phone: true }, cell: ({ row }) => <span className="tnum">{row.original.nominal_local.replace('T', ' ')}</span> },
   { id: 'zone', header: t('fields.zone'), meta: { width: 180 }, cell: ({ row }) => row.original.zone },
   { id: 'fired', header: t('schedules.fired'), meta: { width: 150, phone: true }, cell: ({ row }) => <TimeAgo at={row.original.fired_at} /> },
+  { id: 'state', header: t('fields.state'), meta: { width: 110 }, cell: ({ row }) => <StateBadge state={row.original.state} hint={row.original.reason || undefined} /> },
+  { id: 'reason', header: t('schedules.missedReason'), meta: { width: 260 }, cell: ({ row }) => plain(row.original.reason) },
   { id: 'catchup', header: t('schedules.caughtUp'), meta: { width: 120 }, cell: ({ row }) => (row.original.catch_up ? t('kit.yes') : '–') },
   { id: 'devices', header: t('schedules.reach'), meta: { width: 100, align: 'right' }, cell: ({ row }) => row.original.devices },
   { id: 'job', header: t('jobs.one'), meta: { width: 90, phone: true }, cell: ({ row }) => (row.original.job_id ? <Link to={`/jobs/${row.original.job_id}`}>{t('jobs.open')}</Link> : '–') },
@@ -153,7 +156,9 @@ function Acts({ schedule }: { schedule: Schedule }) {
   const can = useCan();
   const go = useGo();
   const confirm = useConfirm();
+  const client = useQueryClient();
   const { act, busy } = useAct('schedules', 'jobs');
+  const deleting = useAct();
   const path = { params: { path: { id: schedule.id } } };
   if (!can('schedules.manage')) return null;
 
@@ -165,11 +170,14 @@ function Acts({ schedule }: { schedule: Schedule }) {
 
   async function remove() {
     if (!(await confirm({ title: t('schedules.deleteTitle', { name: schedule.name }), body: t('schedules.deleteBody'), confirm: t('kit.delete'), danger: true }))) return;
-    const done = await act(async () => {
+    const done = await deleting.act(async () => {
       await ok(api.DELETE('/api/v1/schedules/{id}', path));
       return true;
     });
-    if (done) go('/schedules');
+    if (!done) return;
+    go('/schedules');
+    // Only the list is read anew: the schedule itself is gone.
+    await client.invalidateQueries({ queryKey: ['schedules', 'list'] });
   }
 
   return (

@@ -31,13 +31,13 @@ const columns = (canManage: boolean): Columns<Schedule> => [
       </Link>
     ),
   },
-  { id: 'enabled', header: t('schedules.enabled'), meta: { width: 110, phone: true }, cell: ({ row }) => (canManage ? <EnabledSwitch schedule={row.original} /> : <StateBadge state={row.original.enabled ? 'enabled' : 'disabled'} />) },
-  { id: 'when', header: t('recurrence.label'), meta: { width: 250 }, cell: ({ row }) => describe(row.original.recurrence) },
-  { id: 'what', header: t('schedules.step1'), meta: { width: 100 }, cell: ({ row }) => label('taskKinds', row.original.what.kind) },
-  { id: 'where', header: t('schedules.step2'), meta: { width: 220 }, cell: ({ row }) => <TargetsText targets={row.original.targets} /> },
+  { id: 'enabled', header: t('schedules.enabled'), meta: { width: 90, phone: true }, cell: ({ row }) => (canManage ? <EnabledSwitch schedule={row.original} /> : <StateBadge state={row.original.enabled ? 'enabled' : 'disabled'} />) },
+  { id: 'when', header: t('recurrence.label'), meta: { width: 215 }, cell: ({ row }) => describe(row.original.recurrence) },
+  { id: 'what', header: t('schedules.step1'), meta: { width: 95, optional: true }, cell: ({ row }) => label('taskKinds', row.original.what.kind) },
+  { id: 'where', header: t('schedules.step2'), meta: { width: 200 }, cell: ({ row }) => <TargetsText targets={row.original.targets} /> },
   { id: 'next', header: t('schedules.nextRun'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.next_run_at} /> },
   { id: 'last', header: t('schedules.lastRun'), meta: { width: 120 }, cell: ({ row }) => <TimeAgo at={row.original.last_run_at} /> },
-  { id: 'missed', header: t('schedules.missed'), meta: { width: 110, align: 'right' }, cell: ({ row }) => row.original.missed_count || '–' },
+  { id: 'missed', header: t('schedules.missed'), meta: { width: 105, align: 'right' }, cell: ({ row }) => row.original.missed_count || '–' },
 ];
 
 function EnabledSwitch({ schedule }: { schedule: Schedule }) {

@@ -21,7 +21,9 @@ const TYPES: Field['type'][] = ['text', 'number', 'boolean', 'date', 'choice', '
 export const keyOf = (text: string) =>
   text
     .normalize('NFKD')
+    .replace(/\p{M}/gu, '')
     .toLowerCase()
+    .replaceAll('ß', 'ss')
     .replace(/[^a-z0-9]+/g, '_')
     .replace(/^[^a-z]+|_+$/g, '')
     .slice(0, 60);

@@ -67,7 +67,7 @@ function TenantView({ tenant }: { tenant: Tenant }) {
           <Tabs.Tab value="sites">{t('tenants.sites')}</Tabs.Tab>
           <Tabs.Tab value="about">{t('tenants.about')}</Tabs.Tab>
           {can('custom_fields.read') && <Tabs.Tab value="fields">{t('nav.customFields')}</Tabs.Tab>}
-          {(can('tenants.manage') || can('settings.read')) && <Tabs.Tab value="settings">{t('nav.settings')}</Tabs.Tab>}
+          {tenant.state !== 'archived' && (can('tenants.manage') || can('settings.read')) && <Tabs.Tab value="settings">{t('nav.settings')}</Tabs.Tab>}
         </Tabs.List>
         <Tabs.Panel value="sites">
           <SitesTab tenant={tenant} />
@@ -156,7 +156,7 @@ function Acts({ tenant }: { tenant: Tenant }) {
           {t('tenants.resume')}
         </Button>
       )}
-      {(manages || can('break_glass.use')) && !tenant.is_provider && (
+      {(manages || can('break_glass.use')) && !tenant.is_provider && tenant.state !== 'archived' && (
         <Menu width={230}>
           <Menu.Target>
             <ActionIcon variant="default" size={30} aria-label={t('kit.more')} loading={busy}>
@@ -169,7 +169,7 @@ function Acts({ tenant }: { tenant: Tenant }) {
                 {t('tenants.suspend')}
               </Menu.Item>
             )}
-            {can('break_glass.use') && tenant.state !== 'archived' && (
+            {can('break_glass.use') && (
               <Menu.Item leftSection={<IconAlertOctagon size={15} />} onClick={() => setDialog('emergency')}>
                 {t('tenants.emergency')}
               </Menu.Item>
