@@ -25,8 +25,8 @@ func requestID(c *fiber.Ctx) string {
 	return id
 }
 
-// Identify gives the request an id and the security headers every answer carries. It belongs in
-// front of everything the server listens to.
+// Identify gives the request an id, the address it came from and the security headers every answer
+// carries, and leaves no connection half read. It belongs in front of everything the server listens to.
 func Identify(c *fiber.Ctx) error {
 	id := uuid.Must(uuid.NewV7()).String()
 	c.Locals(requestIDKey, id)
@@ -36,7 +36,11 @@ func Identify(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderXFrameOptions, "DENY")
 	c.Set("Cross-Origin-Resource-Policy", "same-origin")
 	c.Set("Cross-Origin-Opener-Policy", "same-origin")
-	return c.Next()
+	nearestStranger(c)
+	length := c.Request().Header.ContentLength()
+	err := c.Next()
+	closeUnlessRead(c, length)
+	return err
 }
 
 // AccessLog writes one line for each request after it was answered.
