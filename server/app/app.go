@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -115,7 +116,7 @@ func (a *App) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	a.cleanups.add("background jobs", a.wired.queue.Stop)
-	m := newMetrics(a.state.db)
+	m := newMetrics(a.state.db, a.wired.gateway.Stats)
 	web, err := a.newWeb(m)
 	if err != nil {
 		return err
@@ -158,8 +159,7 @@ func (a *App) newWeb(m *metrics) (*fiber.App, error) {
 		ErrorHandler:            rest.ErrorHandler(log, time.Now),
 		EnableTrustedProxyCheck: true, TrustedProxies: a.o.TrustedProxies, ProxyHeader: proxyHeader(a.o), EnableIPValidation: true,
 	})
-	web.Use(rest.Identify, rest.AccessLog(log, time.Now), m.observe, recover.New(recover.Config{EnableStackTrace: true,
-		StackTraceHandler: func(c *fiber.Ctx, p any) { log.Error("panic", "path", c.Path(), "panic", p) }}))
+	watch(web, log, m)
 	a.wired.gateway.Mount(web)
 	server, err := rest.NewServer(a.wired.Services, rest.Contract)
 	if err != nil {
@@ -170,6 +170,13 @@ func (a *App) newWeb(m *metrics) (*fiber.App, error) {
 		return nil, err
 	}
 	return web, servePortal(web, portal.FS())
+}
+
+// watch logs and measures every request. AccessLog renders errors, and only in front of it has an answer
+// the status that is sent.
+func watch(web *fiber.App, log *slog.Logger, m *metrics) {
+	web.Use(rest.Identify, m.observe, rest.AccessLog(log, time.Now), recover.New(recover.Config{EnableStackTrace: true,
+		StackTraceHandler: func(c *fiber.Ctx, p any) { log.Error("panic", "path", c.Path(), "panic", p) }}))
 }
 
 // proxyHeader is believed from trusted proxies only; without any, addresses come from the connection.

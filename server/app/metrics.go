@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"reeve/server/gateway"
 	"reeve/tenants/tenantdb"
 )
 
@@ -25,7 +26,7 @@ type metrics struct {
 	swept    *prometheus.CounterVec
 }
 
-func newMetrics(db *tenantdb.DB) *metrics {
+func newMetrics(db *tenantdb.DB, endpoints func() gateway.Stats) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -45,6 +46,8 @@ func newMetrics(db *tenantdb.DB) *metrics {
 		gauge("reeve_db_connections_open", "Open database connections.", func() float64 { return float64(db.Stats().OpenConnections) }),
 		gauge("reeve_db_connections_in_use", "Database connections in use.", func() float64 { return float64(db.Stats().InUse) }),
 		gauge("reeve_db_wait_seconds_total", "Time spent waiting for a database connection.", func() float64 { return db.Stats().WaitDuration.Seconds() }),
+		gauge("reeve_endpoints_connected", "Endpoints whose socket this replica holds.", func() float64 { return float64(endpoints().Connected) }),
+		gauge("reeve_syncs_waiting", "Messages of endpoints that wait to be committed.", func() float64 { return float64(endpoints().Queued) }),
 	)
 	return m
 }
