@@ -27,7 +27,6 @@ type timetable struct {
 	cron   *cron.Cron
 	log    *slog.Logger
 	cancel context.CancelFunc
-	wait   sync.WaitGroup
 	ran    func(name string, took time.Duration, rows int, err error)
 }
 
@@ -41,8 +40,6 @@ func startTimetable(ctx context.Context, sweeps []sweep, log *slog.Logger, ran f
 				return // the run before is still at it
 			}
 			defer busy.Unlock()
-			t.wait.Add(1)
-			defer t.wait.Done()
 			t.drain(ctx, s)
 		})
 		if err != nil {
@@ -75,12 +72,10 @@ func (t *timetable) drain(ctx context.Context, s sweep) {
 
 // stop waits for running sweeps; each ends at its next statement because its context is cancelled.
 func (t *timetable) stop(ctx context.Context) error {
-	t.cron.Stop()
+	running := t.cron.Stop()
 	t.cancel()
-	done := make(chan struct{})
-	go func() { t.wait.Wait(); close(done) }()
 	select {
-	case <-done:
+	case <-running.Done():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
