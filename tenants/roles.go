@@ -35,17 +35,22 @@ type Role struct {
 	Permissions []string
 }
 
+// OwnersManage is what an owner holds beyond an administrator. No operation asks for it: who grants a
+// role must hold all of it, so only owners appoint owners, or act upon their accounts.
+const OwnersManage = "owners.manage"
+
 // Building blocks of the roles below.
 var (
-	readFleet = []string{"tenants.read", "sites.read", "devices.read", "custom_fields.read", "dashboards.read"}
-	readWork  = []string{"scripts.read", "jobs.read", "tasks.read", "schedules.read", "policies.read", "approvals.read"}
-	readAdmin = []string{"users.read", "api_keys.read", "settings.read", "audit.read", "provider.read"}
-	doWork    = []string{"sites.manage", "devices.manage", "devices.enrol", "devices.approve", "tags.manage", "scripts.manage",
-		"tasks.run", "tasks.cancel", "jobs.run", "jobs.cancel", "schedules.manage", "custom_fields.write"}
+	readFleet = []string{"tenants.read", "sites.read", "devices.read", "custom_fields.read"}
+	readWork  = []string{"scripts.read", "jobs.read", "schedules.read", "policies.read", "approvals.read"}
+	readAdmin = []string{"users.read", "api_keys.read", "settings.read", "audit.read"}
+	doWork    = []string{"sites.manage", "devices.manage", "devices.enrol", "devices.approve", "scripts.manage",
+		"jobs.run", "jobs.cancel", "schedules.manage", "custom_fields.write"}
 	doAdmin = []string{"tenants.manage", "policies.manage", "settings.manage", "custom_fields.manage", "approvals.decide"}
 	// credentials decide who gets in as what: no API key holds any of them, nor emergency access.
-	credentials = []string{"users.manage", "grants.manage", "api_keys.manage", "break_glass.use", "provider.manage"}
-	// own is self-service: what a customer sees and asks for in their own name, and their company's.
+	credentials = []string{"users.manage", "grants.manage", "api_keys.manage", "break_glass.use", OwnersManage}
+	// own is self-service: what a customer sees and asks for in their own name, and their company's. It
+	// ranks the customer roles already; operations ask for it as the capabilities for customers arrive.
 	ownUser       = []string{"own.read", "own.request"}
 	ownAccounting = []string{"own.invoices"}
 	ownManager    = []string{"own.reports", "own.approve"}
@@ -59,25 +64,25 @@ func join(sets ...[]string) []string {
 
 // roles is the whole table. What a role holds changes here and nowhere else.
 var roles = []Role{
-	{Owner, "Owner", "Everything, also appointing owners and changing the server's own keys.", true,
+	{Owner, "Owner", "Everything, also appointing owners.", true,
 		join(readFleet, readWork, readAdmin, doWork, doAdmin, credentials, ownUser, ownAccounting, ownManager)},
 	{Administrator, "Administrator", "Runs the installation or some tenants of it: users, settings, policies and all work.", true,
 		join(readFleet, readWork, readAdmin, doWork, doAdmin, ownUser, ownAccounting, ownManager,
-			without(credentials, "provider.manage"))},
+			without(credentials, OwnersManage))},
 	{Technician, "Technician", "Looks after devices: enrols them, runs scripts and jobs, keeps schedules.", true,
-		join(readFleet, readWork, doWork, []string{"approvals.decide", "users.read", "provider.read", "break_glass.use"})},
+		join(readFleet, readWork, doWork, []string{"approvals.decide", "users.read", "break_glass.use"})},
 	{Dispatcher, "Dispatcher", "Sees tenants, devices and work in progress to plan and answer.", true,
-		join(readFleet, readWork, []string{"users.read", "provider.read"})},
+		join(readFleet, readWork, []string{"users.read"})},
 	{Billing, "Billing", "Sees tenants and what they have, to close months and export.", true,
-		join(readFleet, []string{"users.read", "provider.read"})},
+		join(readFleet, []string{"users.read"})},
 	{Auditor, "Auditor", "Reads everything and changes nothing.", true, join(readFleet, readWork, readAdmin)},
 
 	{CustomerUser, "User", "Sees and asks for things in their own name.", false, join(ownUser)},
 	{CustomerAccounting, "Accounting", "Also sees contracts and invoices of the company.", false, join(ownUser, ownAccounting)},
 	{CustomerManager, "Manager", "Also sees the company's devices, work and reports, and approves changes.", false,
-		join(ownUser, ownAccounting, ownManager, readFleet, []string{"jobs.read", "tasks.read", "schedules.read", "approvals.read", "users.read"})},
+		join(ownUser, ownAccounting, ownManager, readFleet, []string{"jobs.read", "schedules.read", "approvals.read", "users.read"})},
 	{CustomerAdministrator, "Administrator", "Also manages the company's users and reads its audit log.", false,
-		join(ownUser, ownAccounting, ownManager, readFleet, []string{"jobs.read", "tasks.read", "schedules.read", "approvals.read",
+		join(ownUser, ownAccounting, ownManager, readFleet, []string{"jobs.read", "schedules.read", "approvals.read",
 			"users.read", "users.manage", "grants.manage", "audit.read"})},
 }
 

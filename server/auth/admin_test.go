@@ -412,7 +412,7 @@ func TestKeyScopeProperty(t *testing.T) {
 				}
 			}
 		}
-		for _, p := range []string{"users.manage", "grants.manage", "api_keys.manage", "break_glass.use", "provider.manage"} {
+		for _, p := range []string{"users.manage", "grants.manage", "api_keys.manage", "break_glass.use", tenants.OwnersManage} {
 			if s.MayAnywhere(p) {
 				t.Errorf("a key holds %s", p)
 			}

@@ -2,21 +2,16 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
-	"time"
-
-	"github.com/google/uuid"
 
 	. "reeve/api"
-	"reeve/api/fault"
 	"reeve/server/fleet"
 	"reeve/server/tasks"
 )
 
 // deviceHandlers serve devices, their inventory and timeline, tags and saved filters.
 type deviceHandlers struct {
-	fleet   *fleet.Service
-	collect func(ctx context.Context, device uuid.UUID) (Task, error) // orders a fresh inventory
+	fleet *fleet.Service
+	tasks *tasks.Service // for a fresh inventory
 }
 
 func (h deviceHandlers) ListDevices(ctx context.Context, r ListDevicesRequestObject) (ListDevicesResponseObject, error) {
@@ -30,15 +25,6 @@ func (h deviceHandlers) ListDevices(ctx context.Context, r ListDevicesRequestObj
 	return ListDevices200JSONResponse{Items: each(page.Items, deviceOut), NextCursor: optional(page.Next), Total: page.Total}, nil
 }
 
-// text is an optional enum as a plain string.
-func text[T ~string](p *T) *string {
-	if p == nil {
-		return nil
-	}
-	s := string(*p)
-	return &s
-}
-
 func deviceOut(d fleet.Device) Device {
 	return Device{ID: d.ID, TenantID: d.TenantID, TenantName: d.TenantName, SiteID: d.SiteID, SiteName: d.SiteName, Name: d.Name, Hostname: d.Hostname,
 		State: DeviceState(d.State), StateReason: d.StateReason, Presence: Presence(d.Presence), LastSeenAt: d.LastSeenAt,
@@ -46,14 +32,6 @@ func deviceOut(d fleet.Device) Device {
 		Manufacturer: d.Manufacturer, Model: d.Model, Serial: d.Serial, Addresses: list(d.Addresses), Zone: d.Zone,
 		LoggedInUsers: list(d.LoggedInUsers), AgentVersion: d.AgentVersion, ClockSkewMs: d.ClockSkewMS, BootAt: d.BootAt, Simulated: d.Simulated,
 		Tags: list(d.Tags), Notes: d.Notes, Version: int(d.Version), EnrolledAt: d.EnrolledAt, RetiredAt: d.RetiredAt}
-}
-
-// list is never null on the wire.
-func list(in []string) []string {
-	if in == nil {
-		return []string{}
-	}
-	return in
 }
 
 func (h deviceHandlers) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDeviceResponseObject, error) {
@@ -152,30 +130,11 @@ func (h deviceHandlers) GetInventory(ctx context.Context, r GetInventoryRequestO
 }
 
 func (h deviceHandlers) RefreshInventory(ctx context.Context, r RefreshInventoryRequestObject) (RefreshInventoryResponseObject, error) {
-	task, err := h.collect(ctx, r.ID)
+	ordered, err := h.tasks.Collect(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	return RefreshInventory202JSONResponse(task), nil
-}
-
-// collectInventory orders a fresh inventory of one device.
-func collectInventory(queue *tasks.Service) func(context.Context, uuid.UUID) (Task, error) {
-	return func(ctx context.Context, device uuid.UUID) (Task, error) {
-		job, err := queue.CreateJob(ctx, tasks.NewJob{Kind: string(InventoryCollect), Targets: fleet.Selector{DeviceIDs: []uuid.UUID{device}},
-			Payload: json.RawMessage("{}"), Origin: tasks.Inventory, Cleared: true, ExpiresIn: time.Hour})
-		if err != nil {
-			return Task{}, err
-		}
-		made, _, err := queue.ListTasks(ctx, tasks.TaskFilter{JobID: &job.ID}, "", 1)
-		if err != nil {
-			return Task{}, err
-		}
-		if len(made) == 0 {
-			return Task{}, fault.New(fault.Conflict, "the device is gone")
-		}
-		return taskOut(made[0]), nil
-	}
+	return RefreshInventory202JSONResponse(taskOut(ordered)), nil
 }
 
 func (h deviceHandlers) ListInventoryChanges(ctx context.Context, r ListInventoryChangesRequestObject) (ListInventoryChangesResponseObject, error) {

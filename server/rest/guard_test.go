@@ -16,6 +16,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"reeve/api/fault"
+	"reeve/tenants"
 	"reeve/tenants/scope"
 )
 
@@ -59,6 +60,27 @@ func TestEveryOperationStandsInThePermitTableAndNothingElseDoes(t *testing.T) {
 	for id := range Permits {
 		if !known[id] {
 			t.Errorf("%s is in the permit table and not in the contract", id)
+		}
+	}
+}
+
+func TestEveryPermissionIsHeldBySomebodyAndAskedForBySomething(t *testing.T) {
+	asked := map[string]bool{tenants.OwnersManage: true} // by the ranking of roles
+	for _, p := range Permits {
+		asked[p.Permission] = true
+	}
+	held := map[string]bool{"": true}
+	for _, role := range tenants.Roles() {
+		for _, p := range role.Permissions {
+			held[p] = true
+			if !asked[p] && !strings.HasPrefix(p, "own.") {
+				t.Errorf("the role %s holds %s, for which no operation asks", role.Name, p)
+			}
+		}
+	}
+	for p := range asked {
+		if !held[p] {
+			t.Errorf("operations ask for %s, which no role holds", p)
 		}
 	}
 }

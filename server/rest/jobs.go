@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	. "reeve/api"
 	"reeve/server/fleet"
 	"reeve/server/tasks"
@@ -81,21 +79,6 @@ func (h jobHandlers) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobR
 	}
 	job, err := jobOut(found)
 	return GetJob200JSONResponse(job), err
-}
-
-// job is one job, for operations of other tags that make one.
-func (h jobHandlers) job(ctx context.Context, id uuid.UUID) (Job, error) {
-	found, err := h.tasks.GetJob(ctx, id)
-	if err != nil {
-		return Job{}, err
-	}
-	return jobOut(found)
-}
-
-// collect orders a fresh inventory of a device.
-func (h jobHandlers) collect(ctx context.Context, device uuid.UUID) (Task, error) {
-	ordered, err := h.tasks.Collect(ctx, device)
-	return taskOut(ordered), err
 }
 
 func (h jobHandlers) CancelJob(ctx context.Context, r CancelJobRequestObject) (CancelJobResponseObject, error) {
@@ -185,12 +168,4 @@ func taskOut(t tasks.Task) Task {
 		out.Result = t.Result
 	}
 	return out
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

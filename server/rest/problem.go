@@ -133,11 +133,3 @@ func asFault(err error) *fault.Error {
 	}
 	return fault.Wrap(fault.Internal, "internal error", err)
 }
-
-func optional[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
-	}
-	return &v
-}

@@ -74,7 +74,6 @@ func NewServer(s Services, contract []byte) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs := jobHandlers{tasks: s.Tasks}
 	return &Server{
 		authHandlers:      authHandlers{auth: s.Auth},
 		userHandlers:      userHandlers{auth: s.Auth, users: s.Users, settings: s.Settings},
@@ -82,10 +81,10 @@ func NewServer(s Services, contract []byte) (*Server, error) {
 		settingsHandlers:  settingsHandlers{settings: s.Settings, fields: s.CustomFields, mailer: s.Mailer},
 		approvalHandlers:  approvalHandlers{approvals: s.Approvals},
 		enrolmentHandlers: enrolmentHandlers{fleet: s.Fleet},
-		deviceHandlers:    deviceHandlers{fleet: s.Fleet, collect: collectInventory(s.Tasks)},
+		deviceHandlers:    deviceHandlers{fleet: s.Fleet, tasks: s.Tasks},
 		policyHandlers:    policyHandlers{policies: s.Policies},
 		scriptHandlers:    scriptHandlers{scripts: s.Scripts},
-		jobHandlers:       jobs,
+		jobHandlers:       jobHandlers{tasks: s.Tasks},
 		scheduleHandlers: scheduleHandlers{schedules: s.Schedules, now: s.Now, job: func(ctx context.Context, id uuid.UUID) (Job, error) {
 			made, err := s.Tasks.GetJob(ctx, id)
 			if err != nil {
