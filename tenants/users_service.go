@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"reeve/api/fault"
 	"reeve/tenants/audit"
 	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
@@ -223,8 +224,9 @@ func lockUser(tx *gorm.DB, actor scope.Scope, id uuid.UUID) (User, error) {
 }
 
 func validGrants(home uuid.UUID, grants []Grant) error {
-	n := NewUser{TenantID: home, Email: "valid@example.com", Name: "valid", Grants: grants}
-	return n.Validate()
+	var f fault.Fields
+	checkGrants(&f, home, grants)
+	return f.Err()
 }
 
 func (u User) owns() bool {

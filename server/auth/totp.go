@@ -70,8 +70,3 @@ func NewRecoveryCodes() (codes []string, stored []Fingerprint) {
 func recoveryFingerprint(code string) Fingerprint {
 	return FingerprintOf(strings.ToLower(strings.NewReplacer("-", "", " ", "").Replace(code)))
 }
-
-// looksLikeRecoveryCode tells a recovery code from a time-based one.
-func looksLikeRecoveryCode(code string) bool {
-	return len(strings.NewReplacer("-", "", " ", "").Replace(code)) == 20
-}

@@ -20,9 +20,6 @@ import (
 // ErrRetry is the fault of a transaction that lost against another one; the same call may succeed now.
 var ErrRetry = fault.New(fault.Conflict, "another change got in the way; try again")
 
-// Retryable tells whether the whole transaction may simply be run again.
-func Retryable(err error) bool { return errors.Is(err, ErrRetry) }
-
 // Constraint is the name of the constraint or unique index that a statement broke, so that a domain
 // can say what is wrong in its own words.
 func Constraint(err error) string {

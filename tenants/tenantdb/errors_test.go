@@ -77,7 +77,7 @@ func TestDatabaseErrorsBecomeFaults(t *testing.T) {
 		if c.constraint != "" && tenantdb.Constraint(err) != c.constraint {
 			t.Errorf("%s: broke %q", name, tenantdb.Constraint(err))
 		}
-		if got := tenantdb.Retryable(err); got != (c.is == tenantdb.ErrRetry) {
+		if got := errors.Is(err, tenantdb.ErrRetry); got != (c.is == tenantdb.ErrRetry) {
 			t.Errorf("%s: retryable %v", name, got)
 		}
 		// Statements answer with faults already, so that a domain can look before it returns.
@@ -112,7 +112,7 @@ func TestARealDeadlockMayBeRetried(t *testing.T) {
 		}()
 	}
 	first, second := <-results, <-results
-	if (first == nil) == (second == nil) || !tenantdb.Retryable(errors.Join(first, second)) {
+	if (first == nil) == (second == nil) || !errors.Is(errors.Join(first, second), tenantdb.ErrRetry) {
 		t.Errorf("one must win and one may retry: %v, %v", first, second)
 	}
 }
