@@ -72,16 +72,15 @@ func (e executor) ForgetTx(tx *gorm.DB, s schedule.Schedule, why string) error {
 	return err
 }
 
-// FireTx makes the job of a run. What a second person has agreed to is not asked again.
+// FireTx makes the job of a run. What a second person has agreed to is not asked again. Windows and
+// blackouts travel with the tasks.
 func (e executor) FireTx(tx *gorm.DB, o schedule.Order) (uuid.UUID, error) {
 	n := e.job(o.Schedule, o.Devices)
 	n.NotBefore, n.Jitter, n.Open, n.OpenIn = o.Start, o.Spread, o.Open, o.OpenIn
 	now := tenantdb.Now(tx)
 	start := later(o.Start, now)
 	n.ExpiresIn = max(min(o.Expires.Sub(start), envelope.MaxTaskLife-start.Sub(now)), time.Minute)
-	n.Cleared = len(o.Devices) <= o.Schedule.Approved
-	// Windows and blackouts travel with the tasks, which start only where they are open.
-	n.OverrideBlackout, n.Reason = true, "windows and blackouts are kept by the schedule"
+	n.Cleared, n.Reason = len(o.Devices) <= o.Schedule.Approved, "a run of the schedule"
 	job, err := e.tasks.CreateJobTx(tx.Statement.Context, tx, n)
 	return job.ID, err
 }

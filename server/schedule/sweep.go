@@ -233,21 +233,34 @@ func (s *Service) expandOrPostpone(ctx context.Context, run openRun) error {
 	return nil
 }
 
+// openedRun is an open run with its schedule.
+type openedRun struct {
+	Run     fired `gorm:"embedded;embeddedPrefix:run_"`
+	Row     row   `gorm:"embedded"`
+	Deleted bool
+}
+
+// expandOneTx is one statement before the work itself. The transaction need not wait for the disk: what
+// a crash takes back is a run that is still open, and nobody was told of it; a commit that others wait
+// for makes all before it durable.
 func (s *Service) expandOneTx(tx *gorm.DB, o openRun) error {
-	var runs []fired
-	err := tx.Raw(`select tenant_id, id, schedule_id, zone, key, nominal, fold, at, fired_at, catch_up, expires_at, attempts
-		from schedule_runs where tenant_id = ? and id = ? and state = 'fired' for update skip locked`, o.Owner.TenantID, o.ID).Scan(&runs).Error
+	var runs []openedRun
+	err := tx.Raw(`select set_config('synchronous_commit', 'off', true), r.tenant_id as run_tenant_id, r.id as run_id, r.schedule_id as run_schedule_id,
+			r.zone as run_zone, r.key as run_key, r.nominal as run_nominal, r.fold as run_fold, r.at as run_at, r.fired_at as run_fired_at,
+			r.catch_up as run_catch_up, r.expires_at as run_expires_at, r.attempts as run_attempts, s.deleted_at is not null as deleted, `+rowColumns+`
+		from schedule_runs r join schedules s on s.tenant_id = r.tenant_id and s.id = r.schedule_id
+		where r.tenant_id = ? and r.id = ? and r.state = 'fired' for update of r skip locked`, o.Owner.TenantID, o.ID).Scan(&runs).Error
 	if err != nil || len(runs) == 0 {
 		return err // another replica has it
 	}
-	sch, err := loadSchedule(tx, &runs[0].TenantID, runs[0].ScheduleID, false)
-	if errors.Is(err, ErrNotFound) {
-		return finishRun(tx, runs[0], "failed", "the schedule was deleted", nil, 0)
+	if runs[0].Deleted {
+		return finishRun(tx, runs[0].Run, "failed", "the schedule was deleted", nil, 0)
 	}
+	sch, err := runs[0].Row.schedule()
 	if err != nil {
 		return err
 	}
-	_, err = s.expandTx(tx, sch, runs[0])
+	_, err = s.expandTx(tx, sch, runs[0].Run)
 	return err
 }
 

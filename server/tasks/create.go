@@ -209,9 +209,11 @@ func (s *Service) planWork(ctx context.Context, tx *gorm.DB, n NewJob, kind Kind
 	if err := mayReach(tx, p.reach, orElse(n.permission, permRun)); err != nil {
 		return p, err
 	}
-	start := later(n.NotBefore, tenantdb.Now(tx))
-	if p.blackout, err = s.o.Blackout(ctx, tx, p.targets, start); err != nil {
-		return p, err
+	if n.Origin != Scheduled { // a schedule's tasks wait until its windows and blackouts let them start
+		start := later(n.NotBefore, tenantdb.Now(tx))
+		if p.blackout, err = s.o.Blackout(ctx, tx, p.targets, start); err != nil {
+			return p, err
+		}
 	}
 	specs, err := s.o.Brakes(tx, p.reach.tenants())
 	if err != nil {
