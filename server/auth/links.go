@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -176,7 +177,14 @@ func (s *Service) CompletePasswordReset(ctx context.Context, token, password, ad
 		if err := s.revoke(tx, u.TenantID, u.ID, "password reset", all); err != nil {
 			return err
 		}
-		if err := forgive(tx, throttlesFor(u.Email, address)); err != nil {
+		// The owner has waited long enough, and starts anew. An administrator elsewhere who makes links for
+		// a namesake again and again clears nothing.
+		counters, err := withoutNamesakes(tx, u.Email, throttlesFor(u.Email, address))
+		if err != nil {
+			return err
+		}
+		counters = slices.DeleteFunc(counters, func(t throttle) bool { return t.shared && t.rule != addressRule })
+		if err := forgive(tx, counters); err != nil {
 			return err
 		}
 		return audit.WriteTx(tx, entry(u, "user.password_reset", nil))

@@ -158,6 +158,9 @@ func (s *Service) start(ctx context.Context, a account, l Login, renewed string,
 		if tokens, err = s.openSession(tx, u, session, l); err != nil {
 			return err
 		}
+		if counters, err = withoutNamesakes(tx, l.Email, counters); err != nil {
+			return err
+		}
 		if err := forgive(tx, counters); err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, code string) (codes []string,
 	if err != nil {
 		return nil, err
 	}
-	counters := throttlesFor(self.Name, self.Address)
+	counters := ownThrottles(self)
 	if err := s.reserve(ctx, counters); err != nil {
 		return nil, err
 	}

@@ -195,7 +195,7 @@ func (s *Service) StepUp(ctx context.Context, password string, code SecondFactor
 	if err != nil {
 		return TokenSet{}, err
 	}
-	counters := throttlesFor(self.Name, self.Address)
+	counters := ownThrottles(self)
 	if err := s.reserve(ctx, counters); err != nil {
 		return TokenSet{}, err
 	}
@@ -271,7 +271,7 @@ func (s *Service) ChangePassword(ctx context.Context, current, next string) erro
 	if err != nil {
 		return err
 	}
-	counters := throttlesFor(self.Name, self.Address)
+	counters := ownThrottles(self)
 	if err := s.reserve(ctx, counters); err != nil {
 		return err
 	}

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 
 	"reeve/api/fault"
+	"reeve/tenants/scope"
 	"reeve/tenants/tenantdb"
 )
 
@@ -47,16 +49,18 @@ func (r throttleRule) waitAfter(n int) time.Duration {
 }
 
 type throttle struct {
-	key  string
-	rule throttleRule
+	key    string
+	rule   throttleRule
+	shared bool // others are counted by it too
 }
 
 // throttlesFor are the counters of a guess about an account from an address.
 func throttlesFor(account, address string) []throttle {
 	account, address = strings.ToLower(strings.TrimSpace(account)), network(address)
-	list := []throttle{{digest("address", address), addressRule}}
+	list := []throttle{{key: digest("address", address), rule: addressRule}}
 	if account != "" {
-		list = append(list, throttle{digest("account", account), accountRule}, throttle{digest("pair", account+" "+address), pairRule})
+		list = append(list, throttle{key: digest("account", account), rule: accountRule},
+			throttle{key: digest("pair", account+" "+address), rule: pairRule})
 	}
 	// One order for everybody who locks them.
 	slices.SortFunc(list, func(a, b throttle) int { return strings.Compare(a.key, b.key) })
@@ -125,12 +129,34 @@ func (s *Service) reserve(ctx context.Context, list []throttle) error {
 	})
 }
 
+// ownThrottles are the counters of what somebody who is signed in guesses about themselves. They are not
+// those of signing in: strangers who guess must not keep a person from confirming who they are.
+func ownThrottles(self scope.Actor) []throttle {
+	return throttlesFor("user "+uuid.UUID(self.ID).String(), self.Address)
+}
+
+// withoutNamesakes are the counters that a right password for the account may clear. An e-mail address is
+// unique within a tenant only: whoever has the same one elsewhere must not clear those of its owner, and
+// gets back no more than their own try.
+func withoutNamesakes(tx *gorm.DB, email string, list []throttle) ([]throttle, error) {
+	var namesakes int64
+	err := tx.Raw(`SELECT count(*) FROM users WHERE lower(email) COLLATE "C" = lower(? COLLATE "C")`, strings.TrimSpace(email)).Scan(&namesakes).Error
+	if err != nil || namesakes <= 1 {
+		return list, err
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].shared = true
+	}
+	return list, nil
+}
+
 // forgive takes back what was counted for a guess that was right. The address keeps its other guesses:
 // one's own account must not wash a stranger's clean.
 func forgive(tx *gorm.DB, list []throttle) error {
 	for _, t := range list {
 		sql := "DELETE FROM login_throttles WHERE key = ?"
-		if strings.HasPrefix(t.key, "address:") {
+		if t.shared || strings.HasPrefix(t.key, "address:") {
 			sql = "UPDATE login_throttles SET failures = greatest(failures - 1, 0), blocked_until = NULL WHERE key = ?"
 		}
 		if err := tx.Exec(sql, t.key).Error; err != nil {
