@@ -179,10 +179,12 @@ func (s *Service) policyOf(ctx context.Context, u tenants.User) (owner PasswordO
 	return owner, err
 }
 
+// Batch is how many rows of a kind Sweep deletes at once.
+const Batch = 1000
+
 // Sweep deletes what has served its time: ended sessions after a month, spent links, old throttles. It
 // may run on several replicas at once.
 func (s *Service) Sweep(ctx context.Context) (deleted int64, err error) {
-	const batch = 1000
 	for _, sql := range []string{
 		`DELETE FROM sessions WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM sessions
 			WHERE expires_at < now() - interval '30 days' ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
@@ -192,7 +194,7 @@ func (s *Service) Sweep(ctx context.Context) (deleted int64, err error) {
 			WHERE last_at < now() - interval '1 day' ORDER BY last_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 	} {
 		err := s.DB.System(ctx, func(tx *gorm.DB) error {
-			done := tx.Exec(sql, batch)
+			done := tx.Exec(sql, Batch)
 			deleted += done.RowsAffected
 			return done.Error
 		})

@@ -158,10 +158,12 @@ func (s *Service) SweepTimelinePartitions(ctx context.Context) (int, error) {
 	return 0, err
 }
 
+// TimelineBatch is how many changes of the inventory SweepOldTimeline deletes at once.
+const TimelineBatch = 5000
+
 // SweepOldTimeline drops the months of the timeline, and the changes of the inventory, that ended
 // before keep; keep is the retention an operator set.
 func (s *Service) SweepOldTimeline(ctx context.Context, keep time.Duration) (int, error) {
-	const batch = 5000
 	var dropped int64
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
 		before := databaseNow(tx).Add(-keep)
@@ -169,7 +171,7 @@ func (s *Service) SweepOldTimeline(ctx context.Context, keep time.Duration) (int
 			return err
 		}
 		done := tx.Exec(`delete from inventory_changes where (tenant_id, id) in
-			(select tenant_id, id from inventory_changes where at < ? order by at limit ? for update skip locked)`, before, batch)
+			(select tenant_id, id from inventory_changes where at < ? order by at limit ? for update skip locked)`, before, TimelineBatch)
 		dropped = done.RowsAffected
 		return done.Error
 	})

@@ -323,12 +323,12 @@ func leaveTx(tx *gorm.DB, p Policy) error {
 	return tx.Exec("insert into policy_recomputes (tenant_id, id) values (?, ?)", p.TenantID, uuid.Must(uuid.NewV7())).Error
 }
 
-// sweepBatch is how many devices the sweep computes in one transaction, during which nobody else
+// Batch is how many devices the sweep computes in one transaction, during which nobody else
 // changes policies, tags or sites.
-const sweepBatch = 2000
+const Batch = 2000
 
 // SweepRecompute computes the next batch of devices that a far-reaching change left, and tells how many
-// it looked at: a batch of SweepBatch, until the change is worked off.
+// it looked at: a full Batch, until the change is worked off.
 func (s *Service) SweepRecompute(ctx context.Context) (int, error) {
 	n := 0
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
@@ -349,14 +349,14 @@ func (s *Service) SweepRecompute(ctx context.Context) (int, error) {
 			query = query.Where("tenant_id = ?", work.TenantID)
 		}
 		var devices []uuid.UUID
-		if err := query.Order("id").Limit(sweepBatch).Scan(&devices).Error; err != nil {
+		if err := query.Order("id").Limit(Batch).Scan(&devices).Error; err != nil {
 			return err
 		}
 		if err := recomputeTx(tx, devices); err != nil {
 			return err
 		}
 		n = max(len(devices), 1)
-		if len(devices) < sweepBatch {
+		if len(devices) < Batch {
 			return tx.Exec("delete from policy_recomputes where tenant_id = ? and id = ?", work.TenantID, work.ID).Error
 		}
 		return tx.Exec("update policy_recomputes set after_device = ? where tenant_id = ? and id = ?",
@@ -364,6 +364,3 @@ func (s *Service) SweepRecompute(ctx context.Context) (int, error) {
 	})
 	return n, err
 }
-
-// SweepBatch is the full batch of SweepRecompute.
-const SweepBatch = sweepBatch

@@ -272,7 +272,7 @@ func endOfRunning(why string) ending {
 	}
 }
 
-// giveUp ends tasks x that meet a condition, at most sweepBatch of them, leaving alone what somebody
+// giveUp ends tasks x that meet a condition, at most Batch of them, leaving alone what somebody
 // else works on, and tells whoever waits for it.
 func (s *Service) giveUp(ctx context.Context, tx *gorm.DB, to ending, condition string, args ...any) error {
 	_, err := s.giveUpCounted(ctx, tx, to, condition, args...)
@@ -283,7 +283,7 @@ func (s *Service) giveUpCounted(ctx context.Context, tx *gorm.DB, to ending, con
 	var ended []Task
 	err := tx.Raw(`WITH chosen AS (
 			SELECT x.tenant_id, x.id, `+to.state+` AS state, `+to.reason+` AS reason FROM tasks x WHERE `+condition+`
-			LIMIT `+fmt.Sprint(sweepBatch)+` FOR UPDATE OF x SKIP LOCKED
+			LIMIT `+fmt.Sprint(Batch)+` FOR UPDATE OF x SKIP LOCKED
 		)
 		UPDATE tasks t SET state = c.state, reason = c.reason, lease_until = NULL, finished_at = now()
 		FROM chosen c

@@ -14,8 +14,8 @@ import (
 // Every sweep works on a bounded number of rows, claims them without waiting, and may run on several
 // replicas at once and as often as it likes.
 const (
-	sweepBatch = 1000
-	jobBatch   = 50
+	Batch    = 1000 // tasks
+	JobBatch = 50   // jobs
 )
 
 // SweepLeases looks after leases that ran out. A task that its device never began goes back to the
@@ -27,7 +27,7 @@ func (s *Service) SweepLeases(ctx context.Context) (n int, err error) {
 		err := tx.Raw(`UPDATE tasks t SET state = 'queued', lease_until = NULL, reason = 'the device did not begin it; it is offered again'
 			WHERE (t.tenant_id, t.id) IN (SELECT x.tenant_id, x.id FROM tasks x
 				WHERE x.state = 'leased' AND x.lease_until < now() AND x.attempts < ? LIMIT ? FOR UPDATE SKIP LOCKED)
-			RETURNING t.device_id`, maxAttempts, sweepBatch).Scan(&devices).Error
+			RETURNING t.device_id`, maxAttempts, Batch).Scan(&devices).Error
 		if err != nil {
 			return fmt.Errorf("taking back leases: %w", err)
 		}
@@ -81,7 +81,7 @@ func (s *Service) SweepJobs(ctx context.Context) (n int, err error) {
 		err := tx.Raw(`UPDATE jobs SET checked_at = clock_timestamp() WHERE (tenant_id, id) IN (
 				SELECT tenant_id, id FROM jobs WHERE finished_at IS NULL AND state <> 'waiting_approval' AND checked_at < now() - interval '1 second'
 				ORDER BY checked_at LIMIT ? FOR UPDATE SKIP LOCKED)
-			RETURNING `+plainColumns(), jobBatch).Scan(&rows).Error
+			RETURNING `+plainColumns(), JobBatch).Scan(&rows).Error
 		if err != nil {
 			return fmt.Errorf("finding jobs to look after: %w", err)
 		}
@@ -208,7 +208,7 @@ func (s *Service) cancelTasks(ctx context.Context, tx *gorm.DB, j *Job, running 
 	err = tx.Raw(`UPDATE tasks t SET state = 'cancelling', reason = 'the job was cancelled', lease_until = coalesce(t.lease_until, now())
 		WHERE (t.tenant_id, t.id) IN (SELECT x.tenant_id, x.id FROM tasks x WHERE x.job_id = ? AND x.state IN ('leased', 'running')
 			LIMIT ? FOR UPDATE SKIP LOCKED)
-		RETURNING t.device_id`, j.ID, sweepBatch).Scan(&devices).Error
+		RETURNING t.device_id`, j.ID, Batch).Scan(&devices).Error
 	if err != nil {
 		return fmt.Errorf("cancelling tasks: %w", err)
 	}
@@ -225,7 +225,7 @@ func (s *Service) SweepOld(ctx context.Context, keep time.Duration) (n int, err 
 			`DELETE FROM jobs WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 			`DELETE FROM orphan_results WHERE ctid = ANY (ARRAY (SELECT ctid FROM orphan_results WHERE received_at < ? LIMIT ? FOR UPDATE SKIP LOCKED))`,
 		} {
-			done := tx.Exec(sql, before, jobBatch)
+			done := tx.Exec(sql, before, JobBatch)
 			if done.Error != nil {
 				return fmt.Errorf("deleting old jobs: %w", done.Error)
 			}
