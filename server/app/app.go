@@ -19,6 +19,7 @@ import (
 	"reeve/server/auth"
 	"reeve/server/bus"
 	"reeve/server/fleet"
+	"reeve/server/gateway"
 	"reeve/server/portal"
 	"reeve/server/privatedb"
 	"reeve/server/rest"
@@ -108,7 +109,8 @@ func (a *App) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return err
 	}
-	if a.wired, err = wire(a.state, a.o, messages, a.url, certs, ear); err != nil {
+	m := newMetrics(a.state.db, func() gateway.Stats { return a.wired.gateway.Stats() })
+	if a.wired, err = wire(a.state, a.o, messages, a.url, certs, ear, m.observer()); err != nil {
 		return err
 	}
 	a.cleanups.add("gateway", a.wired.gateway.Stop)
@@ -116,7 +118,6 @@ func (a *App) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	a.cleanups.add("background jobs", a.wired.queue.Stop)
-	m := newMetrics(a.state.db, a.wired.gateway.Stats)
 	web, err := a.newWeb(m)
 	if err != nil {
 		return err

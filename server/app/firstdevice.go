@@ -24,7 +24,6 @@ type firstDevice struct {
 	binary string
 	data   string // folder of the endpoint
 	url    string
-	ca     string // file of the private CA; empty without one
 	o      Options
 	done   chan struct{}
 	cancel context.CancelFunc

@@ -24,6 +24,9 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 	sweeps   *prometheus.HistogramVec
 	swept    *prometheus.CounterVec
+	syncs    *prometheus.HistogramVec
+	batches  prometheus.Histogram
+	rings    prometheus.Counter
 }
 
 func newMetrics(db *tenantdb.DB, endpoints func() gateway.Stats) *metrics {
@@ -37,12 +40,19 @@ func newMetrics(db *tenantdb.DB, endpoints func() gateway.Stats) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)}, []string{"sweep", "outcome"}),
 		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_sweep_rows_total", Help: "Rows a sweep worked on."}, []string{"sweep"}),
+		syncs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "reeve_sync_seconds", Help: "Time to answer an endpoint's sync, its wait for the shared commit included.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2.5, 9)}, []string{"carrier", "outcome"}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "reeve_sync_batch_size", Help: "Syncs that were committed together.", Buckets: prometheus.ExponentialBuckets(1, 3, 7)}),
+		rings: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "reeve_doorbells_total", Help: "Doorbells delivered to endpoints of this replica."}),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.sweeps, m.swept,
+		m.requests, m.sweeps, m.swept, m.syncs, m.batches, m.rings,
 		gauge("reeve_db_connections_open", "Open database connections.", func() float64 { return float64(db.Stats().OpenConnections) }),
 		gauge("reeve_db_connections_in_use", "Database connections in use.", func() float64 { return float64(db.Stats().InUse) }),
 		gauge("reeve_db_wait_seconds_total", "Time spent waiting for a database connection.", func() float64 { return db.Stats().WaitDuration.Seconds() }),
@@ -52,13 +62,27 @@ func newMetrics(db *tenantdb.DB, endpoints func() gateway.Stats) *metrics {
 	return m
 }
 
+// observer is what the gateway tells of endpoints.
+func (m *metrics) observer() gateway.Observer {
+	return gateway.Observer{
+		Sync: func(carrier string, took time.Duration, err error) {
+			m.syncs.WithLabelValues(carrier, outcomeOf(err)).Observe(took.Seconds())
+		},
+		Batch: func(items int, _ time.Duration, _ error) { m.batches.Observe(float64(items)) },
+		Ring:  func(delivered int) { m.rings.Add(float64(delivered)) },
+	}
+}
+
+func outcomeOf(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "ok"
+}
+
 // sweep notes a run of the timetable.
 func (m *metrics) sweep(name string, took time.Duration, rows int, err error) {
-	outcome := "ok"
-	if err != nil {
-		outcome = "failed"
-	}
-	m.sweeps.WithLabelValues(name, outcome).Observe(took.Seconds())
+	m.sweeps.WithLabelValues(name, outcomeOf(err)).Observe(took.Seconds())
 	m.swept.WithLabelValues(name).Add(float64(rows))
 }
 

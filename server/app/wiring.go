@@ -40,7 +40,7 @@ type services struct {
 // hashesAtOnce bounds the password hashes that run together: each takes a core and 46 MiB for a while.
 const hashesAtOnce = 2
 
-func wire(s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear) (*services, error) {
+func wire(s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear, watch gateway.Observer) (*services, error) {
 	w := &services{}
 	w.DB, w.Keeper, w.Now = s.db, s.keeper, s.now
 	w.Tenants = tenants.NewService(s.db)
@@ -54,7 +54,7 @@ func wire(s *state, o Options, b bus.Bus, publicURL string, certs *certificates,
 	if err := wireSignIn(w, s, o, b, publicURL); err != nil {
 		return nil, err
 	}
-	if err := wireFleet(w, s, o, b, publicURL, certs, ear); err != nil {
+	if err := wireFleet(w, s, o, b, publicURL, certs, ear, watch); err != nil {
 		return nil, err
 	}
 	w.Reports = reports.New(s.db, w.Fleet, w.Schedules)
@@ -79,7 +79,7 @@ func wireSignIn(w *services, s *state, o Options, b bus.Bus, publicURL string) (
 	return err
 }
 
-func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear) (err error) {
+func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear, watch gateway.Observer) (err error) {
 	var downloads *gateway.Downloads
 	digest := func(string) string { return "" }
 	if o.EndpointDir != "" {
@@ -116,7 +116,7 @@ func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, ce
 	}
 	w.Schedules = schedule.New(s.db, w.Fleet, executor{w.Tasks, w.Approvals}, o.Log)
 	w.gateway, err = gateway.New(gateway.Options{DB: s.db, Fleet: w.Fleet, Tasks: w.Tasks, Bus: b, Log: o.Log, Now: s.now,
-		TaskKeys: taskKeys(s.keys), Downloads: downloads, CA: certs.pem()})
+		TaskKeys: taskKeys(s.keys), Observe: watch, Downloads: downloads, CA: certs.pem()})
 	return err
 }
 

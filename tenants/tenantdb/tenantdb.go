@@ -62,6 +62,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	for name, value := range map[string]string{
 		"application_name": "reeve", "timezone": "UTC", "lock_timeout": lockTimeout,
+		// Tenants differ in size by orders of magnitude: a plan for the average one is wrong for the large.
+		"plan_cache_mode":                     "force_custom_plan",
 		"idle_in_transaction_session_timeout": idleInTransactionTimeout,
 	} {
 		if _, given := config.RuntimeParams[name]; !given {
