@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, log io.Writer) e
 	var duration time.Duration
 	f := flag.NewFlagSet("simulate", flag.ContinueOnError)
 	f.StringVar(&o.server, "server", "http://127.0.0.1:8480", "address of the server")
-	f.StringVar(&tokens, "tokens", os.Getenv("REEVE_ENROLMENT_TOKEN"), "enrolment tokens, separated by commas; devices are spread over them (REEVE_ENROLMENT_TOKEN)")
+	f.StringVar(&tokens, "tokens", os.Getenv("REEVE_ENROL_TOKEN"), "enrolment tokens, separated by commas; devices are spread over them (REEVE_ENROL_TOKEN)")
 	f.StringVar(&tokens, "token", tokens, "the same")
 	f.StringVar(&o.ca, "ca", "", "file of the authority to trust, in PEM; the system's when empty")
 	f.IntVar(&o.devices, "devices", 10, "how many devices join")

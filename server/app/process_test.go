@@ -174,7 +174,7 @@ func simulate(t testing.TB, s *site, token string, devices int, flags ...string)
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, append([]string{"--server", s.url, "--devices", fmt.Sprint(devices)}, flags...)...)
-	cmd.Env = append(os.Environ(), "REEVE_ENROLMENT_TOKEN="+token)
+	cmd.Env = append(os.Environ(), "REEVE_ENROL_TOKEN="+token)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
