@@ -152,7 +152,7 @@ async function findDevices(q: string | undefined, tenantId: string | undefined, 
 export function DevicesSelect({ value, onChange, tenantId, ...field }: FieldProps & { value: string[]; onChange: (ids: string[]) => void; tenantId?: string | undefined }) {
   const [text, setText] = useState('');
   const [q] = useDebouncedValue(text, 200);
-  const found = useQuery({ queryKey: ['devices', 'pick', tenantId ?? null, q || undefined], queryFn: ({ signal }) => findDevices(q || undefined, tenantId, signal), staleTime: 30_000, placeholderData: (before) => before });
+  const found = useQuery({ queryKey: ['devices', 'many', tenantId ?? null, q], queryFn: ({ signal }) => findDevices(q || undefined, tenantId, signal), staleTime: 30_000, placeholderData: (before) => before });
   const [seen, setSeen] = useState<Map<string, string>>(() => new Map());
   const unknown = value.filter((id) => !seen.has(id)).slice(0, 50);
   const names = useQuery({
