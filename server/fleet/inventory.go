@@ -54,11 +54,21 @@ func ApplySectionsTx(tx *gorm.DB, sections []Section) error {
 	now := databaseNow(tx)
 	latest := map[sectionKey]Section{}
 	var changes []changeRow
+	room, err := roomTx(tx, sections, before)
+	if err != nil {
+		return err
+	}
 	for _, section := range sections {
 		key := sectionKey{section.DeviceID, section.Name}
 		old, known := before[key]
 		if known && old.Hash == section.Hash {
 			continue
+		}
+		if !known {
+			if room[section.DeviceID] == 0 {
+				continue // an honest endpoint has a dozen; one that invents names fills no disk
+			}
+			room[section.DeviceID]--
 		}
 		section.ReceivedAt = now
 		if known {
@@ -79,6 +89,38 @@ func ApplySectionsTx(tx *gorm.DB, sections []Section) error {
 		return err
 	}
 	return projectTx(tx, latest)
+}
+
+// roomTx tells how many further sections each device may have that brings one which it did not have yet.
+func roomTx(tx *gorm.DB, sections []Section, before map[sectionKey]Section) (map[uuid.UUID]int, error) {
+	room := map[uuid.UUID]int{}
+	var tenants, devices ids
+	for _, s := range sections {
+		if _, known := before[sectionKey{s.DeviceID, s.Name}]; known {
+			continue
+		}
+		if _, asked := room[s.DeviceID]; !asked {
+			room[s.DeviceID] = MaxSections
+			tenants, devices = append(tenants, s.TenantID), append(devices, s.DeviceID)
+		}
+	}
+	if len(devices) == 0 {
+		return room, nil
+	}
+	var rows []struct {
+		DeviceID uuid.UUID
+		Stored   int
+	}
+	err := tx.Raw(`select x.device_id, count(*) as stored from inventory_sections x
+		join unnest(?::uuid[], ?::uuid[]) as u (tenant_id, device_id) on u.tenant_id = x.tenant_id and u.device_id = x.device_id
+		group by x.device_id`, tenants, devices).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("counting inventory: %w", err)
+	}
+	for _, r := range rows {
+		room[r.DeviceID] = max(0, MaxSections-r.Stored)
+	}
+	return room, nil
 }
 
 func storedSectionsTx(tx *gorm.DB, sections []Section) (map[sectionKey]Section, error) {
