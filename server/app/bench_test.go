@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -187,8 +188,7 @@ func (b *bench) fleet() {
 		if i > 0 {
 			f.grow(b, n-steps[i-1])
 		}
-		b.collect()
-		x, y = append(x, float64(n)), append(y, resident(b, b.server.cmd.Process.Pid))
+		x, y = append(x, float64(n)), append(y, b.used())
 	}
 	b.goal("memory per connected endpoint", slope(x, y), "bare Go TLS connection with a goroutine (L24)", bare, object{"unit": "bytes", "n": devices, "rss": y, "at": x})
 	agentPid, agentStop := b.realEndpoint(tenant, place)
@@ -220,16 +220,35 @@ func (b *bench) fleet() {
 	f.expect(b, "report")
 }
 
-// collect has the server give back what it does not use, so that memory can be compared.
-func (b *bench) collect() {
-	for range 2 {
-		response, err := http.Get("http://" + b.metrics + "/debug/pprof/heap?gc=1")
+// used is the memory of the server without what it has freed and not yet given back.
+func (b *bench) used() float64 {
+	get := func(path string) string {
+		response, err := http.Get("http://" + b.metrics + path)
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, _ = io.Copy(io.Discard, response.Body)
-		_ = response.Body.Close()
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return string(text)
 	}
+	get("/debug/pprof/heap?gc=1")
+	value := func(name string) float64 {
+		for line := range strings.Lines(get("/metrics")) {
+			if rest, found := strings.CutPrefix(line, name+" "); found {
+				n, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return n
+			}
+		}
+		b.Fatalf("the server does not tell %s", name)
+		return 0
+	}
+	return resident(b, b.server.cmd.Process.Pid) - value("go_memstats_heap_idle_bytes") + value("go_memstats_heap_released_bytes")
 }
 
 // dispatch orders one-device jobs and waits until the device has verified each.

@@ -89,7 +89,7 @@ func New(o Options) (*Service, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Service{o: o, limits: newLimiter(o.Limits, o.Now), hub: newHub(o.Log, o.Now, o.Limits), watched: make(chan struct{}), wake: make(chan struct{}, 1)}
 	s.devices = newDirectory(o.DB, o.Limits)
-	s.syncs = tenantdb.NewBatcher(tenantdb.BatchOptions[*report, answer]{Flush: s.flush, Window: o.Limits.Window, MaxItems: o.Limits.BatchItems})
+	s.syncs = tenantdb.NewBatcher(tenantdb.BatchOptions[*report, answer]{Flush: s.flush, Window: o.Limits.Window, MaxItems: o.Limits.BatchItems, Eager: true})
 	s.enrols = tenantdb.NewBatcher(tenantdb.BatchOptions[fleet.Enrolment, fleet.Enrolled]{Flush: s.admit, Window: o.Limits.Window, MaxItems: 200})
 	var err error
 	if s.bells, err = o.Bus.Subscribe(ringSubject+".*", s.hear); err != nil {

@@ -21,6 +21,9 @@ type BatchOptions[T, R any] struct {
 	MaxQueue int           // items waiting beyond this are refused; 20 batches when zero
 	Workers  int           // batches written at the same time; 1 when zero
 	Timeout  time.Duration // bounds each call of Flush; 30 s when zero
+	// Eager batches follow each other at the distance of a window at least, but an item that comes after
+	// a quiet window does not wait: what is alone is quick, and a crowd is written together all the same.
+	Eager bool
 }
 
 // errMiscounted is the error of a Flush that breaks its contract.
@@ -115,24 +118,30 @@ func (b *Batcher[T, R]) Close(ctx context.Context) error {
 }
 
 func (b *Batcher[T, R]) work() {
+	var last time.Time // when the batch before was complete
 	for {
-		batch := b.collect()
+		batch := b.collect(last)
 		if batch == nil {
 			return
 		}
+		last = time.Now()
 		b.write(batch)
 	}
 }
 
 // collect returns the next batch, and nil when the queue is closed and empty. The window counts from
 // the arrival of the first item, so that nobody waits twice behind a slow commit.
-func (b *Batcher[T, R]) collect() []*waiting[T, R] {
+func (b *Batcher[T, R]) collect(last time.Time) []*waiting[T, R] {
 	first, open := <-b.queue
 	if !open {
 		return nil
 	}
 	batch := []*waiting[T, R]{first}
-	window := time.NewTimer(time.Until(first.arrived.Add(b.o.Window)))
+	from := first.arrived
+	if b.o.Eager && last.Before(from) {
+		from = last
+	}
+	window := time.NewTimer(time.Until(from.Add(b.o.Window)))
 	defer window.Stop()
 	for len(batch) < b.o.MaxItems {
 		// What is there already comes along even when the window is over.

@@ -309,3 +309,33 @@ func TestGroupCommitIntoTheDatabase(t *testing.T) {
 		t.Errorf("%d rows, %v", n, err)
 	}
 }
+
+func TestAnEagerBatchWaitsOnlyBehindAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		b := tenantdb.NewBatcher(tenantdb.BatchOptions[int, int]{Window: time.Second, Eager: true, Flush: func(_ context.Context, items []int) ([]int, error) {
+			sizes = append(sizes, len(items))
+			return items, nil
+		}})
+		began := time.Now()
+		if got, err := b.Do(t.Context(), 1); err != nil || got != 1 || time.Since(began) != 0 {
+			t.Errorf("the first: %d, %v after %s", got, err, time.Since(began))
+		}
+		var crowd sync.WaitGroup
+		for range 5 {
+			crowd.Go(func() {
+				if _, err := b.Do(t.Context(), 2); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		crowd.Wait()
+		if time.Since(began) != time.Second || !slices.Equal(sizes, []int{1, 5}) {
+			t.Errorf("after %s batches of %v", time.Since(began), sizes)
+		}
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
