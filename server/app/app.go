@@ -110,7 +110,7 @@ func (a *App) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	m := newMetrics(a.state.db, func() gateway.Stats { return a.wired.gateway.Stats() })
-	if a.wired, err = wire(a.state, a.o, messages, a.url, certs, ear, m.observer()); err != nil {
+	if a.wired, err = assemble(a.state, a.o, messages, a.url, certs, ear, m.observer()); err != nil {
 		return err
 	}
 	a.cleanups.add("gateway", a.wired.gateway.Stop)

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"reeve/api"
+	"reeve/api/wire"
 	"reeve/server/auth"
 	"reeve/server/bus"
 	"reeve/server/fleet"
@@ -40,7 +41,7 @@ type services struct {
 // hashesAtOnce bounds the password hashes that run together: each takes a core and 46 MiB for a while.
 const hashesAtOnce = 2
 
-func wire(s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear, watch gateway.Observer) (*services, error) {
+func assemble(s *state, o Options, b bus.Bus, publicURL string, certs *certificates, ear *fleet.Ear, watch gateway.Observer) (*services, error) {
 	w := &services{}
 	w.DB, w.Keeper, w.Now = s.db, s.keeper, s.now
 	w.Tenants = tenants.NewService(s.db)
@@ -110,7 +111,7 @@ func wireFleet(w *services, s *state, o Options, b bus.Bus, publicURL string, ce
 	signer := s.keys.Ring(secrets.TaskKeys).Signer
 	w.Tasks, err = tasks.New(tasks.Options{DB: s.db, Log: o.Log, Fleet: w.Fleet, Signer: signer, Brakes: w.Settings.JobsOf,
 		RequestApproval: w.Approvals.RequestTx, Blackout: blackout, Doorbell: func(devices []uuid.UUID) { w.gateway.Ring(devices) },
-		Outcome: map[string]tasks.OutcomeFunc{"script.run": missed, "inventory.collect": missed}})
+		Outcome: map[string]tasks.OutcomeFunc{wire.KindScript: missed, wire.KindInventory: missed}})
 	if err != nil {
 		return err
 	}
