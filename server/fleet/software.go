@@ -89,7 +89,7 @@ func replaceSoftwareTx(tx *gorm.DB, sections []Section) error {
 }
 
 var softwareSort = tenantdb.Sort{Name: "name", Columns: []tenantdb.Column{
-	{SQL: "name_key", Kind: tenantdb.Text}, {SQL: "ordinal", Kind: tenantdb.Int}}}
+	{SQL: "name_key", Kind: tenantdb.Text}, {SQL: "ordinal", Kind: tenantdb.Int32}}}
 
 // Software lists the programs of a device by name; q is a part of the name.
 func (s *Service) Software(ctx context.Context, device uuid.UUID, q *string, cursor string, limit int) ([]Software, string, error) {

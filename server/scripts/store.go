@@ -97,7 +97,7 @@ func insertVersion(tx *gorm.DB, s Script, note string) error {
 		s.TimeoutSeconds, s.RunAs, note, tenantdb.ScopeOf(tx).Actor.Name).Error
 }
 
-var versionSort = tenantdb.Sort{Name: "number", Columns: []tenantdb.Column{{SQL: "v.number", Kind: tenantdb.Int, Descending: true}}}
+var versionSort = tenantdb.Sort{Name: "number", Columns: []tenantdb.Column{{SQL: "v.number", Kind: tenantdb.Int32, Descending: true}}}
 
 const versionColumns = "v.number, v.interpreter, v.body, v.parameters, v.timeout_seconds, v.run_as, v.note, v.created_by_name, v.created_at"
 

@@ -23,6 +23,7 @@ type Kind string
 const (
 	Text    Kind = "text"    // string
 	Int     Kind = "int"     // int64
+	Int32   Kind = "int32"   // int64, of a column of type integer, which would not take a larger one
 	Decimal Kind = "decimal" // string of digits, as numeric is scanned
 	Bool    Kind = "bool"    // bool
 	Instant Kind = "instant" // time.Time
@@ -196,9 +197,9 @@ func (k Kind) encode(value any) json.RawMessage {
 	case string:
 		plain = onlyIf(k == Text || k == Decimal, v)
 	case int64:
-		plain = onlyIf(k == Int, strconv.FormatInt(v, 10)) // as text: JSON readers round big numbers
+		plain = onlyIf(k == Int || k == Int32, strconv.FormatInt(v, 10)) // as text: JSON readers round big numbers
 	case int:
-		plain = onlyIf(k == Int, strconv.Itoa(v))
+		plain = onlyIf(k == Int || k == Int32, strconv.Itoa(v))
 	case bool:
 		plain = onlyIf(k == Bool, v)
 	case time.Time:
@@ -247,6 +248,8 @@ func (k Kind) decode(raw json.RawMessage) (any, error) {
 		return *text, nil
 	case Int:
 		return strconv.ParseInt(*text, 10, 64)
+	case Int32:
+		return strconv.ParseInt(*text, 10, 32)
 	case Decimal:
 		return *text, checkDecimal(*text)
 	case Instant:
