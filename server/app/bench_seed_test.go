@@ -250,3 +250,17 @@ func (b *bench) endpointBinary() string {
 	}
 	return path
 }
+
+// verifiedAt is when the device of a task had verified it, in Unix nanoseconds.
+func (f *simulated) verifiedAt(task string) (int64, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, seen := f.took[task]
+	return at, seen
+}
+
+func (f *simulated) grow(t testing.TB, n int) object {
+	t.Helper()
+	f.tell(t, fmt.Sprintf("grow %d", n))
+	return f.expect(t, "ready")
+}

@@ -76,14 +76,6 @@ func (c *contract) find(method, path string) (*contractOp, map[string]string) {
 	return nil, nil
 }
 
-func (c *contract) byID(id string) *contractOp {
-	i := slices.IndexFunc(c.ops, func(op *contractOp) bool { return op.spec.OperationID == id })
-	if i < 0 {
-		return nil
-	}
-	return c.ops[i]
-}
-
 // check fails the test when an answer is not what the contract promises for the operation.
 func (c *contract) check(t testing.TB, method string, u *url.URL, status int, header http.Header, body []byte) {
 	t.Helper()

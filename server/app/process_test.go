@@ -212,14 +212,6 @@ func (f *simulated) listen(out io.Reader) {
 	}
 }
 
-// verifiedAt is when the device of a task had verified it, in Unix nanoseconds.
-func (f *simulated) verifiedAt(task string) (int64, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, seen := f.took[task]
-	return at, seen
-}
-
 // expect waits for an event.
 func (f *simulated) expect(t testing.TB, name string) object {
 	t.Helper()
@@ -245,12 +237,6 @@ func (f *simulated) tell(t testing.TB, command string) {
 	if _, err := io.WriteString(f.in, command+"\n"); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (f *simulated) grow(t testing.TB, n int) object {
-	t.Helper()
-	f.tell(t, fmt.Sprintf("grow %d", n))
-	return f.expect(t, "ready")
 }
 
 func (f *simulated) report(t testing.TB) object {
