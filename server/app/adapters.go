@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -32,6 +33,17 @@ func (e executor) job(s schedule.Schedule, devices []fleet.Target) tasks.NewJob 
 		Origin: tasks.Scheduled, ScheduleID: &id}
 }
 
+// settled tells whether each run does the same. A library script without the number of its version does
+// not: whoever may edit it decides later what runs. Nobody can agree to that beforehand, so each run that
+// reaches far asks for itself, with the text that it has then.
+func settled(w schedule.Work) bool {
+	var p struct {
+		ScriptID     *uuid.UUID `json:"script_id"`
+		ScriptNumber int        `json:"script_number"`
+	}
+	return json.Unmarshal(w.Payload, &p) == nil && (p.ScriptID == nil || p.ScriptNumber > 0)
+}
+
 // CheckTx refuses a payload that could not run, and asks a second person where the schedule reaches
 // further than was agreed. What is being asked already is not asked again.
 func (e executor) CheckTx(tx *gorm.DB, s schedule.Schedule, reach []fleet.Target, reason string) (*uuid.UUID, error) {
@@ -46,7 +58,7 @@ func (e executor) CheckTx(tx *gorm.DB, s schedule.Schedule, reach []fleet.Target
 	if err != nil {
 		return s.ApprovalID, err
 	}
-	if len(reasons) == 0 || len(reach) <= s.Approved {
+	if len(reasons) == 0 || !settled(s.What) || len(reach) <= s.Approved {
 		return s.ApprovalID, nil
 	}
 	a, err := e.approvals.PendingTx(tx, s.TenantID, schedule.SubjectType, s.ID)
@@ -72,17 +84,20 @@ func (e executor) ForgetTx(tx *gorm.DB, s schedule.Schedule, why string) error {
 	return err
 }
 
-// FireTx makes the job of a run. What a second person has agreed to is not asked again. Windows and
+// FireTx makes the jobs of runs. What a second person has agreed to is not asked again. Windows and
 // blackouts travel with the tasks.
-func (e executor) FireTx(tx *gorm.DB, o schedule.Order) (uuid.UUID, error) {
-	n := e.job(o.Schedule, o.Devices)
-	n.NotBefore, n.Jitter, n.Open, n.OpenIn = o.Start, o.Spread, o.Open, o.OpenIn
-	now := tenantdb.Now(tx)
-	start := later(o.Start, now)
-	n.ExpiresIn = max(min(o.Expires.Sub(start), envelope.MaxTaskLife-start.Sub(now)), time.Minute)
-	n.Cleared, n.Reason = len(o.Devices) <= o.Schedule.Approved, "a run of the schedule"
-	job, err := e.tasks.CreateJobTx(tx.Statement.Context, tx, n)
-	return job.ID, err
+func (e executor) FireTx(tx *gorm.DB, orders []schedule.Order) ([]uuid.UUID, error) {
+	list := make([]tasks.NewJob, len(orders))
+	for i, o := range orders {
+		n := e.job(o.Schedule, o.Devices)
+		n.NotBefore, n.Jitter, n.Open, n.OpenIn = o.Start, o.Spread, o.Open, o.OpenIn
+		now := tenantdb.Now(tx)
+		start := later(o.Start, now)
+		n.ExpiresIn = max(min(o.Expires.Sub(start), envelope.MaxTaskLife-start.Sub(now)), time.Minute)
+		n.Cleared, n.Reason = settled(o.Schedule.What) && len(o.Devices) <= o.Schedule.Approved, "a run of the schedule"
+		list[i] = n
+	}
+	return e.tasks.CreateJobsTx(tx.Statement.Context, tx, list)
 }
 
 func later(a, b time.Time) time.Time {
@@ -94,10 +109,18 @@ func later(a, b time.Time) time.Time {
 
 // SupersedeTx skips what earlier runs left waiting, and withdraws those that still wait for a second
 // person: a yes to several of them at once would run the same work several times.
-func (e executor) SupersedeTx(tx *gorm.DB, id uuid.UUID, devices, spare []uuid.UUID) ([]schedule.Superseded, error) {
+func (e executor) SupersedeTx(tx *gorm.DB, again []schedule.Renewal, spare []uuid.UUID) ([]schedule.Superseded, error) {
 	ctx := tx.Statement.Context
 	var list []schedule.Superseded
-	waiting, err := tasks.WaitingTx(tx, id)
+	var ids []uuid.UUID
+	var renewed []tasks.Renewed
+	for _, r := range again {
+		ids = append(ids, r.ScheduleID)
+		for _, d := range r.Devices {
+			renewed = append(renewed, tasks.Renewed{ScheduleID: r.ScheduleID, DeviceID: d.DeviceID})
+		}
+	}
+	waiting, err := tasks.WaitingTx(tx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +136,7 @@ func (e executor) SupersedeTx(tx *gorm.DB, id uuid.UUID, devices, spare []uuid.U
 			list = append(list, schedule.Superseded{JobID: job})
 		}
 	}
-	ended, err := e.tasks.SupersedeTx(ctx, tx, id, devices, spare)
+	ended, err := e.tasks.SupersedeTx(ctx, tx, renewed, spare)
 	for _, t := range ended {
 		list = append(list, schedule.Superseded{JobID: t.JobID, DeviceID: t.DeviceID})
 	}

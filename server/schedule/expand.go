@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
@@ -11,41 +12,75 @@ import (
 	"reeve/server/fleet"
 )
 
-// expandTx makes the occurrences of a run and hands them to the executor.
-func (s *Service) expandTx(tx *gorm.DB, sch Schedule, run fired) (uuid.UUID, error) {
-	reach, err := s.reachTx(tx, sch)
-	if err != nil {
-		return uuid.Nil, err
+// expansion is a run on its way to the executor.
+type expansion struct {
+	schedule Schedule
+	run      fired
+	order    plannedOrder
+}
+
+// expandTx makes the occurrences of runs and hands them to the executor. What can be asked for all of
+// them at once is: their schedules are of one owner, and no two of them the same one. It returns the
+// job of each, zero where no device was left.
+func (s *Service) expandTx(tx *gorm.DB, list []expansion) ([]uuid.UUID, error) {
+	if err := s.planOrders(tx, list); err != nil {
+		return nil, err
 	}
-	if !sch.ZoneMode.fixed() && run.Zone != "" {
-		fresh := slices.DeleteFunc(distinctZones(sch.ZoneMode, reach), func(zone string) bool { return zone == run.Zone })
-		if _, err := s.addZonesTx(tx, sch, fresh); err != nil {
-			return uuid.Nil, err
+	if err := occurTx(tx, list); err != nil {
+		return nil, err
+	}
+	if err := holdUpTx(tx, list); err != nil {
+		return nil, err
+	}
+	var firing []int
+	var orders []Order
+	for i, x := range list {
+		if len(x.order.Devices) > 0 {
+			firing, orders = append(firing, i), append(orders, x.order.Order)
 		}
 	}
-	reach = inZone(sch, reach, run.Zone)
-	blackouts, err := freezesTx(tx, append(tenantsOf(reach), sch.TenantID))
+	made := make([]uuid.UUID, len(list))
+	if len(orders) > 0 {
+		if err := s.supersedeTx(tx, orders); err != nil {
+			return nil, err
+		}
+		jobs, err := s.exec.FireTx(tx, orders)
+		if err != nil {
+			return nil, err
+		}
+		for i, at := range firing {
+			made[at] = jobs[i]
+		}
+	}
+	return made, finishRuns(tx, list, made)
+}
+
+// planOrders decides for each run on which devices it may start, and when.
+func (s *Service) planOrders(tx *gorm.DB, list []expansion) error {
+	reaches, owners := make([][]fleet.Target, len(list)), []uuid.UUID{}
+	for i, x := range list {
+		reach, err := s.reachTx(tx, x.schedule)
+		if err != nil {
+			return err
+		}
+		if !x.schedule.ZoneMode.fixed() && x.run.Zone != "" {
+			fresh := slices.DeleteFunc(distinctZones(x.schedule.ZoneMode, reach), func(zone string) bool { return zone == x.run.Zone })
+			if _, err := s.addZonesTx(tx, x.schedule, fresh); err != nil {
+				return err
+			}
+		}
+		reaches[i] = inZone(x.schedule, reach, x.run.Zone)
+		owners = append(append(owners, x.schedule.TenantID), tenantsOf(reaches[i])...)
+	}
+	slices.SortFunc(owners, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	blackouts, err := freezesTx(tx, slices.Compact(owners))
 	if err != nil {
-		return uuid.Nil, err
+		return err
 	}
-	order := sch.order(run, reach, blackouts, s.clock(tx))
-	if order.Devices, err = occurTx(tx, run, order.Devices); err != nil {
-		return uuid.Nil, err
+	for i, x := range list {
+		list[i].order = x.schedule.order(x.run, reaches[i], blackouts, s.clock(tx))
 	}
-	if err := s.holdUpTx(tx, run, order.held); err != nil {
-		return uuid.Nil, err
-	}
-	if len(order.Devices) == 0 {
-		return uuid.Nil, finishRun(tx, run, "done", order.emptyBecause(), nil, 0)
-	}
-	if err := s.supersedeTx(tx, sch, order.Devices); err != nil {
-		return uuid.Nil, err
-	}
-	job, err := s.exec.FireTx(tx, order.Order)
-	if err != nil {
-		return uuid.Nil, err
-	}
-	return job, finishRun(tx, run, "done", "", &job, len(order.Devices))
+	return nil
 }
 
 func (o plannedOrder) emptyBecause() string {
@@ -81,12 +116,9 @@ func inZone(sch Schedule, reach []fleet.Target, zone string) []fleet.Target {
 	return in
 }
 
-// occurTx notes that the run happens on each device, and keeps those on which it has not happened
+// occurTx notes that each run happens on its devices, and keeps those on which it has not happened
 // before: a device that changed its zone meets the same nominal time twice.
-func occurTx(tx *gorm.DB, run fired, reach []fleet.Target) ([]fleet.Target, error) {
-	if len(reach) == 0 {
-		return nil, nil
-	}
+func occurTx(tx *gorm.DB, list []expansion) error {
 	type occurrence struct {
 		TenantID   uuid.UUID `json:"tenant_id"`
 		ScheduleID uuid.UUID `json:"schedule_id"`
@@ -95,53 +127,64 @@ func occurTx(tx *gorm.DB, run fired, reach []fleet.Target) ([]fleet.Target, erro
 		RunID      uuid.UUID `json:"run_id"`
 		At         time.Time `json:"at"`
 	}
-	rows := make([]occurrence, len(reach))
-	for i, t := range reach {
-		rows[i] = occurrence{t.TenantID, run.ScheduleID, t.DeviceID, run.Key, run.ID, run.At}
+	var rows []occurrence
+	for _, x := range list {
+		for _, t := range x.order.Devices {
+			rows = append(rows, occurrence{t.TenantID, x.run.ScheduleID, t.DeviceID, x.run.Key, x.run.ID, x.run.At})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	text, err := json.Marshal(rows)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var fresh []uuid.UUID
+	var fresh []struct{ RunID, DeviceID uuid.UUID }
 	err = tx.Raw(`insert into schedule_occurrences (tenant_id, schedule_id, device_id, key, run_id, at)
 		select tenant_id, schedule_id, device_id, key, run_id, at from jsonb_to_recordset(?::jsonb)
 		as x(tenant_id uuid, schedule_id uuid, device_id uuid, key text, run_id uuid, at timestamptz)
-		on conflict do nothing returning device_id`, string(text)).Scan(&fresh).Error
+		on conflict do nothing returning run_id, device_id`, string(text)).Scan(&fresh).Error
 	if err != nil {
-		return nil, err
+		return err
 	}
-	is := make(map[uuid.UUID]bool, len(fresh))
-	for _, id := range fresh {
-		is[id] = true
+	is := make(map[[2]uuid.UUID]bool, len(fresh))
+	for _, f := range fresh {
+		is[[2]uuid.UUID{f.RunID, f.DeviceID}] = true
 	}
-	return slices.DeleteFunc(slices.Clone(reach), func(t fleet.Target) bool { return !is[t.DeviceID] }), nil
+	for i, x := range list {
+		list[i].order.Devices = slices.DeleteFunc(slices.Clone(x.order.Devices), func(t fleet.Target) bool { return !is[[2]uuid.UUID{x.run.ID, t.DeviceID}] })
+	}
+	return nil
 }
 
-// holdUpTx notes the devices that nothing lets start before the run expires.
-func (s *Service) holdUpTx(tx *gorm.DB, run fired, held []heldDevice) error {
-	rows := make([]missed, len(held))
-	for i, h := range held {
-		rows[i] = run.missed(h.reason)
-		rows[i].TenantID, rows[i].DeviceID = h.target.TenantID, &h.target.DeviceID
+// holdUpTx notes the devices that nothing lets start before their run expires.
+func holdUpTx(tx *gorm.DB, list []expansion) error {
+	var rows []missed
+	for _, x := range list {
+		for _, h := range x.order.held {
+			row := x.run.missed(h.reason)
+			row.TenantID, row.DeviceID = h.target.TenantID, &h.target.DeviceID
+			rows = append(rows, row)
+		}
 	}
 	return insertMissed(tx, rows)
 }
 
 // supersedeTx skips what earlier runs left waiting for devices that were away, or for a second person,
 // and notes it as missed. What somebody has just started by hand is left alone.
-func (s *Service) supersedeTx(tx *gorm.DB, sch Schedule, reach []fleet.Target) error {
-	ids := make([]uuid.UUID, len(reach))
-	for i, t := range reach {
-		ids[i] = t.DeviceID
+func (s *Service) supersedeTx(tx *gorm.DB, orders []Order) error {
+	again, ids := make([]Renewal, len(orders)), make([]uuid.UUID, len(orders))
+	for i, o := range orders {
+		again[i], ids[i] = Renewal{o.Schedule.ID, o.Devices}, o.Schedule.ID
 	}
 	var spare []uuid.UUID
-	err := tx.Raw("select job_id from schedule_runs where tenant_id = ? and schedule_id = ? and zone = '' and job_id is not null and fired_at > ?",
-		sch.TenantID, sch.ID, s.clock(tx).Add(-Grace)).Scan(&spare).Error
+	err := tx.Raw("select job_id from schedule_runs where tenant_id = ? and schedule_id = any(?::uuid[]) and zone = '' and job_id is not null and fired_at > ?",
+		orders[0].Schedule.TenantID, idList(ids), s.clock(tx).Add(-Grace)).Scan(&spare).Error
 	if err != nil {
 		return err
 	}
-	old, err := s.exec.SupersedeTx(tx, sch.ID, ids, spare)
+	old, err := s.exec.SupersedeTx(tx, again, spare)
 	if err != nil {
 		return err
 	}
@@ -193,7 +236,25 @@ func pairs(reason Reason, list []Superseded) []missPair {
 	return made
 }
 
-func finishRun(tx *gorm.DB, run fired, state, reason string, job *uuid.UUID, devices int) error {
-	return tx.Exec("update schedule_runs set state = ?, reason = ?, job_id = ?, devices = ? where tenant_id = ? and id = ?",
-		state, reason, job, devices, run.TenantID, run.ID).Error
+// finishRuns writes down what became of runs.
+func finishRuns(tx *gorm.DB, list []expansion, jobs []uuid.UUID) error {
+	type end struct {
+		TenantID uuid.UUID  `json:"tenant_id"`
+		ID       uuid.UUID  `json:"id"`
+		Reason   string     `json:"reason"`
+		JobID    *uuid.UUID `json:"job_id"`
+		Devices  int        `json:"devices"`
+	}
+	ends := make([]end, len(list))
+	for i, x := range list {
+		ends[i] = end{TenantID: x.run.TenantID, ID: x.run.ID, Devices: len(x.order.Devices)}
+		if jobs[i] == uuid.Nil {
+			ends[i].Reason = x.order.emptyBecause()
+		} else {
+			ends[i].JobID = &jobs[i]
+		}
+	}
+	return unnest(tx, ends, `update schedule_runs r set state = 'done', reason = x.reason, job_id = x.job_id, devices = x.devices
+		from jsonb_to_recordset(?::jsonb) as x(tenant_id uuid, id uuid, reason text, job_id uuid, devices integer)
+		where r.tenant_id = x.tenant_id and r.id = x.id`)
 }

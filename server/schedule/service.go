@@ -175,11 +175,17 @@ type Executor interface {
 	CheckTx(tx *gorm.DB, s Schedule, reach []fleet.Target, reason string) (approval *uuid.UUID, err error)
 	// ForgetTx takes back what a second person was asked about the schedule.
 	ForgetTx(tx *gorm.DB, s Schedule, why string) error
-	// FireTx makes the job and its tasks.
-	FireTx(tx *gorm.DB, o Order) (job uuid.UUID, err error)
-	// SupersedeTx skips tasks of earlier runs on these devices that no endpoint has taken yet, but for
-	// those of the jobs to spare.
-	SupersedeTx(tx *gorm.DB, schedule uuid.UUID, devices, spare []uuid.UUID) ([]Superseded, error)
+	// FireTx makes the jobs and their tasks: all, or none.
+	FireTx(tx *gorm.DB, orders []Order) (jobs []uuid.UUID, err error)
+	// SupersedeTx skips tasks of earlier runs that no endpoint has taken yet, but for those of the jobs
+	// to spare.
+	SupersedeTx(tx *gorm.DB, again []Renewal, spare []uuid.UUID) ([]Superseded, error)
+}
+
+// Renewal is a schedule that is about to run again on devices.
+type Renewal struct {
+	ScheduleID uuid.UUID
+	Devices    []fleet.Target
 }
 
 // Service keeps schedules and fires them.
@@ -515,10 +521,11 @@ func (s *Service) RunNow(ctx context.Context, id uuid.UUID) (job uuid.UUID, err 
 		if err := insertRuns(tx, []fired{run}); err != nil {
 			return err
 		}
-		if job, err = s.expandTx(tx, sch, run); err != nil {
+		jobs, err := s.expandTx(tx, []expansion{{schedule: sch, run: run}})
+		if err != nil {
 			return err
 		}
-		if job == uuid.Nil {
+		if job = jobs[0]; job == uuid.Nil {
 			return ErrNoDevices
 		}
 		return audit.WriteTx(tx, sch.entry("schedule.run", nil, map[string]any{"job_id": job}))

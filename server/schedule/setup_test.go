@@ -99,24 +99,28 @@ func (r *recorder) ForgetTx(*gorm.DB, schedule.Schedule, string) error {
 	return nil
 }
 
-func (r *recorder) FireTx(tx *gorm.DB, o schedule.Order) (uuid.UUID, error) {
+func (r *recorder) FireTx(tx *gorm.DB, orders []schedule.Order) ([]uuid.UUID, error) {
 	r.mu.Lock()
 	fire := r.fire
 	r.mu.Unlock()
-	if fire != nil {
-		if err := fire(o); err != nil {
-			return uuid.Nil, err
+	var jobs []uuid.UUID
+	for _, o := range orders {
+		if fire != nil {
+			if err := fire(o); err != nil {
+				return nil, err
+			}
 		}
+		jobs = append(jobs, uuid.Must(uuid.NewV7()))
 	}
 	tenantdb.AfterCommit(tx, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.fired = append(r.fired, o)
+		r.fired = append(r.fired, orders...)
 	})
-	return uuid.Must(uuid.NewV7()), nil
+	return jobs, nil
 }
 
-func (r *recorder) SupersedeTx(*gorm.DB, uuid.UUID, []uuid.UUID, []uuid.UUID) ([]schedule.Superseded, error) {
+func (r *recorder) SupersedeTx(*gorm.DB, []schedule.Renewal, []uuid.UUID) ([]schedule.Superseded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := r.superseded

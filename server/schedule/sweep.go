@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
 
 	"reeve/api/fault"
@@ -162,9 +163,11 @@ func (sch Schedule) missed(zone string, m Miss, caughtUp *time.Time) missed {
 
 const (
 	// RunBatch is how many runs one sweep expands.
-	RunBatch = 400
-	// atOnce is how many of them one replica works on at the same time. Each holds a connection.
+	RunBatch = 1000
+	// atOnce is how many owners of schedules one replica works for at the same time. Each holds a connection.
 	atOnce = 4
+	// Group is how many runs of one owner share a transaction.
+	Group = 50
 	// maxAttempts is how often a run is tried before it is given up as missed.
 	maxAttempts = 5
 )
@@ -175,57 +178,80 @@ type openRun struct {
 	Owner owner `gorm:"embedded"`
 }
 
-// SweepRuns turns runs into tasks, each in a transaction of its own that sees no more than the
-// schedule's tenant does.
+// SweepRuns turns runs into tasks, in transactions that see no more than the schedules' owner does.
+// Those of one owner follow on each other; several owners are served at once.
 func (s *Service) SweepRuns(ctx context.Context) (int, error) {
 	var open []openRun
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
 		return tx.Raw(`select r.id, r.tenant_id, r.schedule_id, s.answers from schedule_runs r
 			join schedules s on s.tenant_id = r.tenant_id and s.id = r.schedule_id
-			where r.state = 'fired' and r.next_try_at <= ? order by r.next_try_at limit ?`, s.clock(tx), RunBatch).Scan(&open).Error
+			where r.state = 'fired' and r.next_try_at <= ? order by r.next_try_at, r.id limit ?`, s.clock(tx), RunBatch).Scan(&open).Error
 	})
 	if err != nil {
 		return 0, fmt.Errorf("looking for fired schedules: %w", err)
 	}
-	queue, problems := make(chan openRun), make(chan error, atOnce)
-	var workers sync.WaitGroup
-	for range min(atOnce, len(open)) {
-		workers.Go(func() {
+	var work errgroup.Group
+	work.SetLimit(atOnce)
+	for _, groups := range grouped(open) {
+		work.Go(func() error {
 			var failed []error
-			for run := range queue {
-				if err := s.expandOrPostpone(ctx, run); err != nil {
-					failed = append(failed, err)
-				}
+			for _, group := range groups {
+				failed = append(failed, s.expandGroup(ctx, group))
 			}
-			problems <- errors.Join(failed...)
+			return errors.Join(failed...)
 		})
 	}
-	for _, run := range open {
-		if ctx.Err() == nil {
-			queue <- run
-		}
-	}
-	close(queue)
-	workers.Wait()
-	close(problems)
-	var all []error
-	for err := range problems {
-		all = append(all, err)
-	}
-	if err := errors.Join(append(all, ctx.Err())...); err != nil {
+	if err := errors.Join(work.Wait(), ctx.Err()); err != nil {
 		return 0, err
 	}
 	return len(open), nil
 }
 
-func (s *Service) expandOrPostpone(ctx context.Context, run openRun) error {
+// actor is in whose name runs are expanded.
+type actor struct{ tenant, answers uuid.UUID }
+
+func (r openRun) actor() actor {
+	a := actor{tenant: r.Owner.TenantID}
+	if r.Owner.Answers != nil {
+		a.answers = *r.Owner.Answers
+	}
+	return a
+}
+
+// grouped divides runs by owner, in their order. Within a group all are in one person's name, and no
+// schedule is there twice: a second run of it replaces what the first left waiting.
+func grouped(open []openRun) map[uuid.UUID][][]openRun {
+	all := map[uuid.UUID][][]openRun{}
+	for _, run := range open {
+		groups := all[run.Owner.TenantID]
+		if n := len(groups); n > 0 && len(groups[n-1]) < Group && groups[n-1][0].actor() == run.actor() &&
+			!slices.ContainsFunc(groups[n-1], func(other openRun) bool { return other.Owner.ScheduleID == run.Owner.ScheduleID }) {
+			groups[n-1] = append(groups[n-1], run)
+			continue
+		}
+		all[run.Owner.TenantID] = append(groups, []openRun{run})
+	}
+	return all
+}
+
+// expandGroup expands runs together or, when that fails, one by one: the one that cannot start holds up
+// no other.
+func (s *Service) expandGroup(ctx context.Context, group []openRun) error {
 	if ctx.Err() != nil {
 		return nil // another replica, or the next start, goes on
 	}
-	err := s.db.Tx(asSchedule(ctx, run.Owner), func(tx *gorm.DB) error { return s.expandOneTx(tx, run) })
+	err := s.db.Tx(asSchedule(ctx, group[0].Owner), func(tx *gorm.DB) error { return s.expandOpenTx(tx, group) })
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}
+	if len(group) > 1 {
+		var failed []error
+		for i := range group {
+			failed = append(failed, s.expandGroup(ctx, group[i:i+1]))
+		}
+		return errors.Join(failed...)
+	}
+	run := group[0]
 	s.log.WarnContext(ctx, "a run of a schedule could not start", "schedule_id", run.Owner.ScheduleID, "run_id", run.ID, "error", err)
 	if err := s.postpone(ctx, run, err); err != nil {
 		return fmt.Errorf("postponing run %s: %w", run.ID, err)
@@ -240,28 +266,48 @@ type openedRun struct {
 	Deleted bool
 }
 
-// expandOneTx is one statement before the work itself. The transaction need not wait for the disk: what
-// a crash takes back is a run that is still open, and nobody was told of it; a commit that others wait
-// for makes all before it durable.
-func (s *Service) expandOneTx(tx *gorm.DB, o openRun) error {
+// expandOpenTx expands those of the runs that no other replica holds; it holds their schedules as well,
+// so that two runs of one never meet. The transaction need not wait for the disk: what a crash takes
+// back is a run that is still open, and nobody was told of it; a commit that others wait for makes all
+// before it durable.
+func (s *Service) expandOpenTx(tx *gorm.DB, group []openRun) error {
+	ids := make([]uuid.UUID, len(group))
+	for i, run := range group {
+		ids[i] = run.ID
+	}
 	var runs []openedRun
 	err := tx.Raw(`select set_config('synchronous_commit', 'off', true), r.tenant_id as run_tenant_id, r.id as run_id, r.schedule_id as run_schedule_id,
 			r.zone as run_zone, r.key as run_key, r.nominal as run_nominal, r.fold as run_fold, r.at as run_at, r.fired_at as run_fired_at,
 			r.catch_up as run_catch_up, r.expires_at as run_expires_at, r.attempts as run_attempts, s.deleted_at is not null as deleted, `+rowColumns+`
 		from schedule_runs r join schedules s on s.tenant_id = r.tenant_id and s.id = r.schedule_id
-		where r.tenant_id = ? and r.id = ? and r.state = 'fired' for update of r skip locked`, o.Owner.TenantID, o.ID).Scan(&runs).Error
-	if err != nil || len(runs) == 0 {
-		return err // another replica has it
-	}
-	if runs[0].Deleted {
-		return finishRun(tx, runs[0].Run, "failed", "the schedule was deleted", nil, 0)
-	}
-	sch, err := runs[0].Row.schedule()
+		where r.tenant_id = ? and r.id = any(?::uuid[]) and r.state = 'fired' for no key update of r, s skip locked`,
+		group[0].Owner.TenantID, idList(ids)).Scan(&runs).Error
 	if err != nil {
 		return err
 	}
-	_, err = s.expandTx(tx, sch, runs[0].Run)
+	var list []expansion
+	for _, r := range runs {
+		if r.Deleted {
+			if err := giveUp(tx, r.Run, "the schedule was deleted"); err != nil {
+				return err
+			}
+			continue
+		}
+		sch, err := r.Row.schedule()
+		if err != nil {
+			return err
+		}
+		list = append(list, expansion{schedule: sch, run: r.Run})
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	_, err = s.expandTx(tx, list)
 	return err
+}
+
+func giveUp(tx *gorm.DB, run fired, reason string) error {
+	return tx.Exec("update schedule_runs set state = 'failed', reason = ? where tenant_id = ? and id = ?", reason, run.TenantID, run.ID).Error
 }
 
 // postpone counts a failed attempt; after the last one the run is missed, and says why.

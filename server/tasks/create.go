@@ -114,6 +114,45 @@ func (s *Service) CreateJobTx(ctx context.Context, tx *gorm.DB, n NewJob) (Job, 
 	return s.start(ctx, tx, p)
 }
 
+// CreateJobsTx is CreateJobTx for many jobs, with the statements of few: the limits are read once, and
+// the audit entries are written together. Jobs that nobody waits for are not counted.
+func (s *Service) CreateJobsTx(ctx context.Context, tx *gorm.DB, list []NewJob) ([]uuid.UUID, error) {
+	batch := *s
+	batch.o.Brakes = remember(s.o.Brakes)
+	ids := make([]uuid.UUID, len(list))
+	var entries []audit.Entry
+	for i, n := range list {
+		p, err := batch.plan(ctx, tx, n)
+		if err != nil {
+			return nil, err
+		}
+		j, err := batch.place(ctx, tx, p)
+		if err != nil {
+			return nil, err
+		}
+		ids[i], entries = j.ID, append(entries, p.entries(j)...)
+	}
+	return ids, audit.WriteTx(tx, entries...)
+}
+
+type brakesFunc = func(tx *gorm.DB, ids []uuid.UUID) (map[uuid.UUID]tenants.JobSpec, error)
+
+// remember asks once for each set of tenants.
+func remember(brakes brakesFunc) brakesFunc {
+	known := map[string]map[uuid.UUID]tenants.JobSpec{}
+	return func(tx *gorm.DB, ids []uuid.UUID) (map[uuid.UUID]tenants.JobSpec, error) {
+		key := fmt.Sprint(ids)
+		if specs, ok := known[key]; ok {
+			return specs, nil
+		}
+		specs, err := brakes(tx, ids)
+		if err == nil {
+			known[key] = specs
+		}
+		return specs, err
+	}
+}
+
 // Preview is what a job would reach.
 type Preview struct {
 	Devices, Tenants, Online int
@@ -276,8 +315,20 @@ func newJob(tx *gorm.DB, n NewJob, p plan) Job {
 	return j
 }
 
-// start writes a planned job: its row, what waits, the tasks that need not, and the audit log.
+// start writes a planned job, and the audit log.
 func (s *Service) start(ctx context.Context, tx *gorm.DB, p plan) (Job, error) {
+	j, err := s.place(ctx, tx, p)
+	if err != nil {
+		return Job{}, err
+	}
+	if err := countTasks(tx, []*Job{&j}); err != nil {
+		return Job{}, err
+	}
+	return j, audit.WriteTx(tx, p.entries(j)...)
+}
+
+// place writes a planned job: its row, what waits, and the tasks that need not.
+func (s *Service) place(ctx context.Context, tx *gorm.DB, p plan) (Job, error) {
 	j := p.job
 	first, rest := splitCanary(j.ID, p.targets, p.brake.canary)
 	if rest != nil && j.State == RunningJob {
@@ -305,10 +356,7 @@ func (s *Service) start(ctx context.Context, tx *gorm.DB, p plan) (Job, error) {
 	} else if err := s.release(ctx, tx, &j, p.work, first); err != nil {
 		return Job{}, err
 	}
-	if err := countTasks(tx, []*Job{&j}); err != nil {
-		return Job{}, err
-	}
-	return j, audit.WriteTx(tx, p.entries(j)...)
+	return j, nil
 }
 
 func (s *Service) askApproval(tx *gorm.DB, j Job, p plan) (tenants.Approval, error) {

@@ -142,7 +142,7 @@ func TestScheduledWorkWaitsForItsTimeAndItsWindow(t *testing.T) {
 	w.exec("UPDATE tasks SET not_before = now() - interval '1 hour'")
 	var skipped []tasks.Task
 	w.system(func(tx *gorm.DB) (err error) {
-		skipped, err = w.s.SupersedeTx(dbtest.System(t), tx, schedule, p.devices, nil)
+		skipped, err = w.s.SupersedeTx(dbtest.System(t), tx, []tasks.Renewed{{ScheduleID: schedule, DeviceID: p.devices[0]}, {ScheduleID: schedule, DeviceID: p.devices[1]}}, nil)
 		return err
 	})
 	if len(skipped) != 2 || len(w.lease(p.devices...)) != 0 {
