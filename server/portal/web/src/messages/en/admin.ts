@@ -1,5 +1,6 @@
 /** Clients, users, settings, and what administrators look after. */
 export const admin = {
+  welcome: { title: 'Welcome, {name}', hint: 'Your role does not show devices or work. Your profile says what you may do; an administrator can give you more.' },
   once: { kept: 'I have put it somewhere safe' },
   tenants: {
     about: 'About',

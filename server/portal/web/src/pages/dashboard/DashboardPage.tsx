@@ -1,10 +1,10 @@
 import { Button, Grid, Group, Progress, SimpleGrid, Stack, Text } from '@mantine/core';
-import { IconCalendarTime, IconChecklist, IconDevices2, IconListDetails, IconPlugConnected, IconPlus, IconShieldX, type Icon } from '@tabler/icons-react';
+import { IconCalendarTime, IconChecklist, IconDevices2, IconListDetails, IconPlugConnected, IconPlus, IconShieldX, IconUser, type Icon } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { Link as RouterLink } from 'react-router';
 import { api, ok } from '../../api/client';
 import type { Schema } from '../../api/types';
-import { useCan } from '../../app/me';
+import { useCan, useMe } from '../../app/me';
 import { useGo, useKeepTenant, useTenantId } from '../../app/tenant';
 import { number } from '../../kit/format';
 import { Link } from '../../kit/Link';
@@ -22,12 +22,29 @@ export function Component() {
   const tenant = useTenantId();
   const go = useGo();
   const can = useCan();
+  const me = useMe();
   const dashboard = useQuery({
     queryKey: ['dashboard', tenant ?? null],
     queryFn: ({ signal }) => ok(api.GET('/api/v1/dashboard', { params: { query: tenant ? { tenant_id: tenant } : {} }, signal })),
+    enabled: can('devices.read'),
     refetchInterval: 15_000,
   });
-  if (dashboard.isError) return <ErrorState error={dashboard.error} retry={() => void dashboard.refetch()} />;
+  if (!can('devices.read')) {
+    return (
+      <Page title={t('dashboard.title')}>
+        <EmptyState icon={IconUser} title={t('welcome.title', { name: me.name })} action={<Link to="/profile">{t('nav.profile')}</Link>}>
+          {t('welcome.hint')}
+        </EmptyState>
+      </Page>
+    );
+  }
+  if (dashboard.isError) {
+    return (
+      <Page title={t('dashboard.title')}>
+        <ErrorState error={dashboard.error} retry={() => void dashboard.refetch()} />
+      </Page>
+    );
+  }
   if (!dashboard.data) {
     return (
       <Page title={t('dashboard.title')}>
@@ -41,7 +58,7 @@ export function Component() {
       <Page title={t('dashboard.title')}>
         <EmptyState
           icon={IconPlugConnected}
-          title={t('dashboard.getStarted')}
+          title={t(can('devices.enrol') ? 'dashboard.getStarted' : 'devices.none')}
           action={
             can('devices.enrol') && (
               <Button size="sm" leftSection={<IconPlus size={16} />} onClick={() => go('/enrolment')}>
@@ -50,7 +67,7 @@ export function Component() {
             )
           }
         >
-          {t('dashboard.getStartedHint')}
+          {can('devices.enrol') && t('dashboard.getStartedHint')}
         </EmptyState>
       </Page>
     );
@@ -62,15 +79,21 @@ export function Component() {
         <Grid.Col span={{ base: 12, md: 7 }}>
           <Fleet data={data} />
         </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 5 }}>
-          <Tasks data={data} />
-        </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 7 }}>
-          <Recent data={data} />
-        </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 5 }}>
-          <NextRunsPanel data={data} />
-        </Grid.Col>
+        {can('jobs.read') && (
+          <Grid.Col span={{ base: 12, md: 5 }}>
+            <Tasks data={data} />
+          </Grid.Col>
+        )}
+        {can('audit.read') && (
+          <Grid.Col span={{ base: 12, md: 7 }}>
+            <Recent data={data} />
+          </Grid.Col>
+        )}
+        {can('schedules.read') && (
+          <Grid.Col span={{ base: 12, md: 5 }}>
+            <NextRunsPanel data={data} />
+          </Grid.Col>
+        )}
       </Grid>
     </Page>
   );
@@ -78,13 +101,14 @@ export function Component() {
 
 /** What waits for somebody comes first; what merely is, after it. */
 function Attention({ data }: { data: Dashboard }) {
+  const can = useCan();
   const quarantined = data.devices.quarantined ?? 0;
   const tiles: [boolean, Icon, number, Parameters<typeof t>[0], string, 'waits' | 'bad' | 'quiet'][] = [
-    [data.approvals_pending > 0, IconChecklist, data.approvals_pending, 'dashboard.approvals', '/approvals', 'waits'],
-    [data.devices_pending > 0, IconPlugConnected, data.devices_pending, 'dashboard.pendingDevices', '/devices?state=pending', 'waits'],
+    [data.approvals_pending > 0 && can('approvals.read'), IconChecklist, data.approvals_pending, 'dashboard.approvals', '/approvals', 'waits'],
+    [data.devices_pending > 0, IconPlugConnected, data.devices_pending, 'dashboard.pendingDevices', can('devices.enrol') ? '/enrolment?tab=waiting' : '/devices?state=pending', 'waits'],
     [quarantined > 0, IconShieldX, quarantined, 'dashboard.quarantined', '/devices?state=quarantined', 'bad'],
-    [true, IconListDetails, data.jobs_running, 'dashboard.jobsRunning', '/jobs?state=running', 'quiet'],
-    [true, IconCalendarTime, data.schedules_enabled, 'dashboard.schedules', '/schedules', 'quiet'],
+    [can('jobs.read'), IconListDetails, data.jobs_running, 'dashboard.jobsRunning', '/jobs?state=running', 'quiet'],
+    [can('schedules.read'), IconCalendarTime, data.schedules_enabled, 'dashboard.schedules', '/schedules', 'quiet'],
   ];
   const keep = useKeepTenant();
   return (
