@@ -29,12 +29,11 @@ const (
 
 // Errors of schedules.
 var (
-	ErrNotFound      = fault.New(fault.NotFound, "there is no such schedule")
-	ErrNotPermitted  = fault.New(fault.Forbidden, "you may not change this tenant's schedules")
-	ErrProviderOnly  = fault.New(fault.Forbidden, "schedules of the provider reach every tenant: that needs the permission over all tenants")
-	ErrDisabled      = fault.New(fault.Conflict, "the schedule is switched off")
-	ErrBlackout      = fault.New(fault.Conflict, "a blackout holds now; run a job by hand and override it with a reason")
-	ErrReachesNobody = fault.New(fault.Conflict, "no active device is among the targets")
+	ErrNotFound     = fault.New(fault.NotFound, "there is no such schedule")
+	ErrNotPermitted = fault.New(fault.Forbidden, "you may not change this tenant's schedules")
+	ErrProviderOnly = fault.New(fault.Forbidden, "schedules of the provider reach every tenant: that needs the permission over all tenants")
+	ErrDisabled     = fault.New(fault.Conflict, "the schedule is switched off")
+	ErrBlackout     = fault.New(fault.Conflict, "a blackout holds now; run a job by hand and override it with a reason")
 )
 
 // Schedule is recurring work.
