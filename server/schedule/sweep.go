@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -179,7 +180,8 @@ type openRun struct {
 }
 
 // SweepRuns turns runs into tasks, in transactions that see no more than the schedules' owner does.
-// Those of one owner follow on each other; several owners are served at once.
+// Those of one owner follow on each other; several owners are served at once. It counts the runs that no
+// other replica was at.
 func (s *Service) SweepRuns(ctx context.Context) (int, error) {
 	var open []openRun
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
@@ -191,12 +193,15 @@ func (s *Service) SweepRuns(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("looking for fired schedules: %w", err)
 	}
 	var work errgroup.Group
+	var done atomic.Int64
 	work.SetLimit(atOnce)
 	for _, groups := range grouped(open) {
 		work.Go(func() error {
 			var failed []error
 			for _, group := range groups {
-				failed = append(failed, s.expandGroup(ctx, group))
+				n, err := s.expandGroup(ctx, group)
+				done.Add(int64(n))
+				failed = append(failed, err)
 			}
 			return errors.Join(failed...)
 		})
@@ -204,7 +209,7 @@ func (s *Service) SweepRuns(ctx context.Context) (int, error) {
 	if err := errors.Join(work.Wait(), ctx.Err()); err != nil {
 		return 0, err
 	}
-	return len(open), nil
+	return int(done.Load()), nil
 }
 
 // actor is in whose name runs are expanded.
@@ -236,27 +241,32 @@ func grouped(open []openRun) map[uuid.UUID][][]openRun {
 
 // expandGroup expands runs together or, when that fails, one by one: the one that cannot start holds up
 // no other.
-func (s *Service) expandGroup(ctx context.Context, group []openRun) error {
+func (s *Service) expandGroup(ctx context.Context, group []openRun) (n int, err error) {
 	if ctx.Err() != nil {
-		return nil // another replica, or the next start, goes on
+		return 0, nil // another replica, or the next start, goes on
 	}
-	err := s.db.Tx(asSchedule(ctx, group[0].Owner), func(tx *gorm.DB) error { return s.expandOpenTx(tx, group) })
+	err = s.db.Tx(asSchedule(ctx, group[0].Owner), func(tx *gorm.DB) error {
+		n, err = s.expandOpenTx(tx, group)
+		return err
+	})
 	if err == nil || ctx.Err() != nil {
-		return nil
+		return n, nil
 	}
 	if len(group) > 1 {
 		var failed []error
+		n = 0
 		for i := range group {
-			failed = append(failed, s.expandGroup(ctx, group[i:i+1]))
+			one, err := s.expandGroup(ctx, group[i:i+1])
+			n, failed = n+one, append(failed, err)
 		}
-		return errors.Join(failed...)
+		return n, errors.Join(failed...)
 	}
 	run := group[0]
 	s.log.WarnContext(ctx, "a run of a schedule could not start", "schedule_id", run.Owner.ScheduleID, "run_id", run.ID, "error", err)
 	if err := s.postpone(ctx, run, err); err != nil {
-		return fmt.Errorf("postponing run %s: %w", run.ID, err)
+		return 1, fmt.Errorf("postponing run %s: %w", run.ID, err)
 	}
-	return nil
+	return 1, nil
 }
 
 // openedRun is an open run with its schedule.
@@ -270,7 +280,7 @@ type openedRun struct {
 // so that two runs of one never meet. The transaction need not wait for the disk: what a crash takes
 // back is a run that is still open, and nobody was told of it; a commit that others wait for makes all
 // before it durable.
-func (s *Service) expandOpenTx(tx *gorm.DB, group []openRun) error {
+func (s *Service) expandOpenTx(tx *gorm.DB, group []openRun) (int, error) {
 	ids := make([]uuid.UUID, len(group))
 	for i, run := range group {
 		ids[i] = run.ID
@@ -283,27 +293,27 @@ func (s *Service) expandOpenTx(tx *gorm.DB, group []openRun) error {
 		where r.tenant_id = ? and r.id = any(?::uuid[]) and r.state = 'fired' for no key update of r, s skip locked`,
 		group[0].Owner.TenantID, idList(ids)).Scan(&runs).Error
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var list []expansion
 	for _, r := range runs {
 		if r.Deleted {
 			if err := giveUp(tx, r.Run, "the schedule was deleted"); err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
 		sch, err := r.Row.schedule()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		list = append(list, expansion{schedule: sch, run: r.Run})
 	}
 	if len(list) == 0 {
-		return nil
+		return len(runs), nil
 	}
 	_, err = s.expandTx(tx, list)
-	return err
+	return len(runs), err
 }
 
 func giveUp(tx *gorm.DB, run fired, reason string) error {
