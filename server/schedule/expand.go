@@ -57,12 +57,13 @@ func (s *Service) expandTx(tx *gorm.DB, list []expansion) ([]uuid.UUID, error) {
 
 // planOrders decides for each run on which devices it may start, and when.
 func (s *Service) planOrders(tx *gorm.DB, list []expansion) error {
-	reaches, owners := make([][]fleet.Target, len(list)), []uuid.UUID{}
+	reaches, err := s.reachesTx(tx, list)
+	if err != nil {
+		return err
+	}
+	var owners []uuid.UUID
 	for i, x := range list {
-		reach, err := s.reachTx(tx, x.schedule)
-		if err != nil {
-			return err
-		}
+		reach := reaches[i]
 		if !x.schedule.ZoneMode.fixed() && x.run.Zone != "" {
 			fresh := slices.DeleteFunc(distinctZones(x.schedule.ZoneMode, reach), func(zone string) bool { return zone == x.run.Zone })
 			if _, err := s.addZonesTx(tx, x.schedule, fresh); err != nil {
@@ -81,6 +82,51 @@ func (s *Service) planOrders(tx *gorm.DB, list []expansion) error {
 		list[i].order = x.schedule.order(x.run, reaches[i], blackouts, s.clock(tx))
 	}
 	return nil
+}
+
+// mostListed bounds the devices that are looked up together.
+const mostListed = 5000
+
+// reachesTx finds the devices of each run. Lists of devices are looked up together, and whatever else
+// several schedules choose by in the same words is resolved once.
+func (s *Service) reachesTx(tx *gorm.DB, list []expansion) ([][]fleet.Target, error) {
+	reaches := make([][]fleet.Target, len(list))
+	together := Schedule{TenantID: list[0].schedule.TenantID}
+	var joined []int
+	known := map[string][]fleet.Target{}
+	for i, x := range list {
+		if ids := x.schedule.Targets.DeviceIDs; len(ids) > 0 && len(together.Targets.DeviceIDs)+len(ids) <= mostListed {
+			joined, together.Targets.DeviceIDs = append(joined, i), append(together.Targets.DeviceIDs, ids...)
+			continue
+		}
+		key, err := json.Marshal(x.schedule.Targets)
+		if err != nil {
+			return nil, err
+		}
+		reach, ok := known[string(key)]
+		if !ok {
+			if reach, err = s.reachTx(tx, x.schedule); err != nil {
+				return nil, err
+			}
+			known[string(key)] = reach
+		}
+		reaches[i] = reach
+	}
+	if len(joined) == 0 {
+		return reaches, nil
+	}
+	found, err := s.reachTx(tx, together)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range joined {
+		wanted := make(map[uuid.UUID]bool, len(list[i].schedule.Targets.DeviceIDs))
+		for _, id := range list[i].schedule.Targets.DeviceIDs {
+			wanted[id] = true
+		}
+		reaches[i] = slices.DeleteFunc(slices.Clone(found), func(t fleet.Target) bool { return !wanted[t.DeviceID] })
+	}
+	return reaches, nil
 }
 
 func (o plannedOrder) emptyBecause() string {

@@ -37,7 +37,6 @@ func TestOutagesWindowsAndBlackouts(t *testing.T) {
 		provider, local []schedule.Blackout
 		sweeps          []string // the server is up at these times only
 		runs, ledger    []string
-		late            []string // expiry of what ran, if asked for
 	}
 	for name, c := range map[string]scenario{
 		"skipped after an outage": {
