@@ -1,7 +1,8 @@
 import { createTheme, type MantineColorsTuple, type CSSVariablesResolver } from '@mantine/core';
+import { t } from '../messages/t';
 
 const ink: MantineColorsTuple = [
-  '#e6f5f8', '#cde8ee', '#9dd1dd', '#69b8ca', '#3fa3b9', '#2494ac', '#15839b', '#0b6f86', '#0a5d70', '#06475a',
+  '#e6f5f8', '#cde8ee', '#9dd1dd', '#69b8ca', '#3fa3b9', '#2494ac', '#127d96', '#0b6f86', '#0a5d70', '#06475a',
 ];
 
 // Cool greys: quieter beside the accent than neutral ones.
@@ -54,8 +55,8 @@ export const theme = createTheme({
     Checkbox: { defaultProps: { size: 'sm' } },
     Switch: { defaultProps: { size: 'sm', withThumbIndicator: false } },
     Tabs: { defaultProps: { keepMounted: false } },
-    Modal: { defaultProps: { centered: false, radius: 'md', yOffset: '8dvh', overlayProps: { backgroundOpacity: 0.45, blur: 1 } } },
-    Drawer: { defaultProps: { position: 'right', overlayProps: { backgroundOpacity: 0.35 } } },
+    Modal: { defaultProps: { closeButtonProps: { 'aria-label': t('kit.close') }, centered: false, radius: 'md', yOffset: '8dvh', overlayProps: { backgroundOpacity: 0.45, blur: 1 } } },
+    Drawer: { defaultProps: { closeButtonProps: { 'aria-label': t('kit.close') }, position: 'right', overlayProps: { backgroundOpacity: 0.35 } } },
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true, fz: 'xs', multiline: true, maw: 360 } },
     Badge: { defaultProps: { variant: 'light', radius: 'sm', size: 'sm' }, styles: { root: { textTransform: 'none', fontWeight: 550 } } },
     Paper: { defaultProps: { radius: 'md' } },
@@ -75,6 +76,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--reeve-line': '#e1e7ea',
     '--reeve-line-strong': '#cbd4d9',
     '--mantine-color-dimmed': '#5c6872',
+    '--mantine-color-placeholder': '#66727c',
     '--reeve-terminal': '#10171c',
     '--mantine-color-text': '#1a2229',
     '--mantine-color-yellow-light-color': '#855200',
@@ -89,6 +91,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--reeve-line': '#273138',
     '--reeve-line-strong': '#3a464f',
     '--mantine-color-dimmed': '#94a1ac',
+    '--mantine-color-placeholder': '#8793a0',
     '--reeve-terminal': '#0a0e11',
     '--mantine-color-text': '#d9e0e5',
     // The library's light variants are nearly black on these surfaces.

@@ -57,7 +57,7 @@ function Description({ contract }: { contract: Contract }) {
         {narrow ? (
           <Select size="xs" aria-label={t('nav.api')} allowDeselect={false} data={tags.map((each) => ({ value: each.name, label: `${each.name} (${countOf(each.name)})` }))} value={tag} onChange={(next) => next && setUrl({ tag: next, op: undefined, q: undefined })} />
         ) : (
-          tags.map((each) => <NavLink key={each.name} component="button" label={each.name} active={!q && each.name === tag} onClick={() => setUrl({ tag: each.name, op: undefined, q: undefined }, true)} rightSection={<Text size="xs" c="dimmed">{countOf(each.name)}</Text>} />)
+          tags.map((each) => <NavLink key={each.name} component="button" label={each.name} active={!q && each.name === tag} onClick={() => setUrl({ tag: each.name, op: undefined, q: undefined }, true)} rightSection={<Text size="xs">{countOf(each.name)}</Text>} />)
         )}
       </nav>
       <div className={classes.operations}>
