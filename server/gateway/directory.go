@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +32,23 @@ type Device struct {
 type allowance struct {
 	syncs *rate.Limiter
 	bytes *rate.Limiter
+	open  atomic.Int32 // syncs over HTTPS that are being read or answered
 }
+
+// maxOpen is how many requests of one device are read at once. An endpoint sends one; a second may come
+// while the first is given up. A device that opens many and sends slowly must not fill the memory.
+const maxOpen = 3
+
+// enter takes a place among the requests of the device; leave gives it back.
+func (a *allowance) enter() bool {
+	if a.open.Add(1) > maxOpen {
+		a.leave()
+		return false
+	}
+	return true
+}
+
+func (a *allowance) leave() { a.open.Add(-1) }
 
 // directory remembers devices. Unknown ones are looked up together, so that a storm of reconnects after
 // a restart costs few statements.

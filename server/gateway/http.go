@@ -90,6 +90,10 @@ func (s *Service) syncOverHTTP(c *fiber.Ctx) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !d.enter() {
+		return nil, s.busy(errTooMany)
+	}
+	defer d.leave()
 	body, err := readBody(c, wire.MaxSyncBytes)
 	if err != nil {
 		return nil, err
@@ -166,6 +170,9 @@ func enrolmentOf(body []byte) (fleet.Enrolment, error) {
 	f.Check(len(e.PublicKey) == ed25519.PublicKeySize, "/public_key", "must be an Ed25519 key, 32 bytes in base64")
 	if err := f.Err(); err != nil {
 		return e, err
+	}
+	if weak(e.PublicKey) {
+		return e, fault.InvalidField("/public_key", "must be a key that only its holder can sign with, for its /proof to mean anything")
 	}
 	if !ed25519.Verify(e.PublicKey, []byte(e.Token), o.bytes("proof")) {
 		return e, fault.InvalidField("/proof", "must be the signature of the key over the token")
