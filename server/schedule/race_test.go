@@ -3,6 +3,7 @@ package schedule_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -307,5 +308,31 @@ func TestChangingASchedulesWhileItIsDecidedNeitherDeadlocksNorDoubles(t *testing
 	h.sweep()
 	if n := h.count("select count(*) from schedule_runs"); n != len(list) || len(h.exec.orders()) != len(list) {
 		t.Errorf("%d runs of %d schedules", n, len(list))
+	}
+}
+
+// Two runs of one schedule that are both open start one after the other, so that the second sees what
+// the first left waiting.
+func TestTwoRunsOfOneScheduleStartInTheirOrder(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.place("UTC")
+	d := daily(p.tenant, on(h.device(p, "")))
+	var list []schedule.Schedule
+	for range 30 {
+		list = append(list, h.create(d))
+	}
+	for _, at := range []string{"2025-06-11T09:00:00Z", "2025-06-12T09:00:00Z", "2025-06-13T09:00:00Z"} {
+		h.at(at)
+		drain(t, h.s.SweepDue) // nothing starts runs meanwhile
+	}
+	n, err := h.s.SweepRuns(dbtest.System(t))
+	must(t, err)
+	if n != 3*len(list) {
+		t.Errorf("%d of %d runs", n, 3*len(list))
+	}
+	keys := h.texts("select schedule_id || ' ' || nominal from schedule_runs r where job_id is not null order by schedule_id, job_id")
+	if len(keys) != 3*len(list) || !slices.IsSorted(keys) {
+		t.Errorf("jobs were made out of order: %v", keys)
 	}
 }

@@ -165,7 +165,7 @@ func (sch Schedule) missed(zone string, m Miss, caughtUp *time.Time) missed {
 const (
 	// RunBatch is how many runs one sweep expands.
 	RunBatch = 1000
-	// atOnce is how many owners of schedules one replica works for at the same time. Each holds a connection.
+	// atOnce is how many groups of runs one replica works on at the same time. Each holds a connection.
 	atOnce = 4
 	// Group is how many runs of one owner share a transaction.
 	Group = 50
@@ -180,8 +180,8 @@ type openRun struct {
 }
 
 // SweepRuns turns runs into tasks, in transactions that see no more than the schedules' owner does.
-// Those of one owner follow on each other; several owners are served at once. It counts the runs that no
-// other replica was at.
+// Those of one schedule follow on each other; others go on beside them. It counts the runs that no other
+// replica was at.
 func (s *Service) SweepRuns(ctx context.Context) (int, error) {
 	var open []openRun
 	err := s.db.System(ctx, func(tx *gorm.DB) error {
@@ -223,18 +223,28 @@ func (r openRun) actor() actor {
 	return a
 }
 
-// grouped divides runs by owner, in their order. Within a group all are in one person's name, and no
+// lane is where runs of an owner wait for each other: always the same one for a schedule.
+type lane struct {
+	owner  uuid.UUID
+	number byte
+}
+
+func (r openRun) lane() lane {
+	return lane{r.Owner.TenantID, r.Owner.ScheduleID[15] % atOnce}
+}
+
+// grouped divides runs into lanes, in their order. Within a group all are in one person's name, and no
 // schedule is there twice: a second run of it replaces what the first left waiting.
-func grouped(open []openRun) map[uuid.UUID][][]openRun {
-	all := map[uuid.UUID][][]openRun{}
+func grouped(open []openRun) map[lane][][]openRun {
+	all := map[lane][][]openRun{}
 	for _, run := range open {
-		groups := all[run.Owner.TenantID]
+		groups := all[run.lane()]
 		if n := len(groups); n > 0 && len(groups[n-1]) < Group && groups[n-1][0].actor() == run.actor() &&
 			!slices.ContainsFunc(groups[n-1], func(other openRun) bool { return other.Owner.ScheduleID == run.Owner.ScheduleID }) {
 			groups[n-1] = append(groups[n-1], run)
 			continue
 		}
-		all[run.Owner.TenantID] = append(groups, []openRun{run})
+		all[run.lane()] = append(groups, []openRun{run})
 	}
 	return all
 }
