@@ -2,16 +2,19 @@ package gateway
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"reeve/api/wire"
+	"reeve/server/fleet"
 )
 
 // A device that opens many requests and never finishes their bodies must not fill the memory with what
@@ -80,4 +83,38 @@ func TestKeysThatAnybodySignsWithAreRefused(t *testing.T) {
 		}
 	}
 	w.enrol(t, token)
+}
+
+// An endpoint that ignores that its socket was ended must not keep it: it could gather any number of them.
+func TestAnEndedSocketIsClosedWhateverTheOtherSideDoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	e := w.enrol(t, w.token(t, 1))
+	stubborn := func() net.Conn {
+		before := w.hub.find(e.id)
+		conn, err := net.Dial("tcp", w.address)
+		must(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
+			"Sec-WebSocket-Version: 13\r\nAuthorization: Bearer %s\r\n\r\n", wire.PathConnect, e.claim(t))
+		must(t, err)
+		// The head of a large message, the rest of which never comes.
+		_, err = conn.Write([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 2, 0, 0})
+		must(t, err)
+		waitFor(t, func() bool { k := w.hub.find(e.id); return k != nil && k != before })
+		return conn
+	}
+	ended := func(why string, conn net.Conn) {
+		t.Helper()
+		answer, err := io.ReadAll(conn) // which a reset may end as well, for what came of the message was not read
+		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(answer), why) {
+			t.Errorf("%s: %q, %v", why, answer, err)
+		}
+	}
+	first := stubborn()
+	second := stubborn()
+	ended("replaced", first)
+	w.hub.changed(e.id, fleet.Retired)
+	ended("retired", second)
 }

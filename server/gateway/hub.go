@@ -99,6 +99,13 @@ func (k *socket) end(code int, reason string) {
 		return
 	}
 	_ = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(time.Second))
+	k.shut()
+}
+
+// shut has the reader return, whatever the other side does. The connection was taken over from the
+// framework, which makes closing it do nothing until then.
+func (k *socket) shut() {
+	_ = k.conn.SetReadDeadline(time.Unix(1, 0))
 	_ = k.conn.Close()
 }
 
@@ -107,7 +114,7 @@ func (k *socket) release() {
 	k.write.Lock()
 	defer k.write.Unlock()
 	if !k.closed.Swap(true) {
-		_ = k.conn.Close()
+		k.shut()
 	}
 }
 
