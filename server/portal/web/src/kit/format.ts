@@ -59,7 +59,8 @@ export function relativeTime(value: string | Date, now: number): string {
   const seconds = (new Date(value).getTime() - now) / 1000;
   const size = Math.abs(seconds);
   if (size < 10) return t('kit.now');
-  const format = new Intl.RelativeTimeFormat(currentLocale(), { numeric: 'auto', style: 'short' });
+  // "In 1 day", never "tomorrow": 32 hours from now may be the day after.
+  const format = new Intl.RelativeTimeFormat(currentLocale(), { numeric: 'always', style: 'short' });
   if (size < 60) return format.format(Math.round(seconds), 'second');
   if (size < 3_600) return format.format(Math.round(seconds / 60), 'minute');
   if (size < 86_400) return format.format(Math.round(seconds / 3_600), 'hour');

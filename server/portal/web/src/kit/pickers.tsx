@@ -30,9 +30,9 @@ function RemoteSelect({ value, onChange, queryKey, search, one, ...field }: Pick
   const [text, setText] = useState('');
   const [opened, setOpened] = useState(false);
   const [typed] = useDebouncedValue(text, 200);
-  // Mantine writes the chosen label into the search text; that is no search.
-  const [chosenLabel, setChosenLabel] = useState('');
-  const q = typed && typed !== chosenLabel ? typed : undefined;
+  // Mantine writes the label of the chosen one into the search text, also of one chosen beforehand; only what is typed is a search.
+  const [searching, setSearching] = useState(false);
+  const q = (searching && typed) || undefined;
   const options = useQuery({ queryKey: [...queryKey, q], queryFn: ({ signal }) => search(q, signal), enabled: opened || !value, staleTime: 30_000, placeholderData: (before) => before });
   const missing = Boolean(value) && !options.data?.items.some((each) => each.value === value);
   const chosen = useQuery({ queryKey: [...queryKey, 'one', value], queryFn: ({ signal }) => one!(value!, signal), enabled: missing && Boolean(one), staleTime: 60_000 });
@@ -47,10 +47,11 @@ function RemoteSelect({ value, onChange, queryKey, search, one, ...field }: Pick
       searchable
       data={data}
       value={value ?? null}
-      onChange={(id, option) => {
-        setChosenLabel(option?.label ?? '');
+      onChange={(id) => {
+        setSearching(false);
         onChange(id);
       }}
+      onInput={() => setSearching(true)}
       onSearchChange={setText}
       onDropdownOpen={() => setOpened(true)}
       filter={({ options: all }) => all}

@@ -22,7 +22,7 @@ export function PolicyTab({ device }: { device: Device }) {
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>{t('kit.field')}</Table.Th>
-                <Table.Th>{t('kit.value')}</Table.Th>
+                <Table.Th>{t('filter.value')}</Table.Th>
                 <Table.Th>{t('devices.origin')}</Table.Th>
               </Table.Tr>
             </Table.Thead>
