@@ -356,7 +356,7 @@ export const admin = {
     access_revoked: 'Role taken',
     api_key_created: 'API key created',
     api_key_revoked: 'API key revoked',
-    api_key_used_from_new_network: 'API key used from a new address',
+    api_key_used_from_new_network: 'API key used from a new network',
     session_started: 'Signed in',
   },
   objectTypes: {
