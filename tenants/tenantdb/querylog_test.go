@@ -2,6 +2,7 @@ package tenantdb_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,25 +16,26 @@ import (
 
 func TestSlowStatementsAreNamedWithoutTheirValues(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	db, err := tenantdb.Open(t.Context(), tenantdb.Options{URL: dbtest.NewURLs(t).App, SlowQuery: 20 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(&out, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	err = db.Tx(dbtest.System(t), func(tx *gorm.DB) error {
-		if err := tx.Exec("select 1 where ? = 'quick'", "quick").Error; err != nil {
-			return err
+	url := dbtest.NewURLs(t).App
+	for _, c := range []struct {
+		slow  time.Duration
+		named int
+	}{{time.Nanosecond, 1}, {time.Hour, 0}} {
+		var out bytes.Buffer
+		db, err := tenantdb.Open(t.Context(), tenantdb.Options{URL: url, SlowQuery: c.slow, Log: slog.New(slog.NewTextHandler(&out, nil))})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return tx.Exec("select pg_sleep(0.03) where ? <> ''", "hunter2").Error
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := out.String()
-	if strings.Count(text, "slow query") != 1 || !strings.Contains(text, "pg_sleep") || strings.Contains(text, "hunter2") || strings.Contains(text, "quick") {
-		t.Errorf("log: %s", text)
+		err = db.Tx(dbtest.System(t), func(tx *gorm.DB) error {
+			return tx.Exec("select 1 as named where ? <> ''", "hunter2").Error
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
+		if strings.Count(text, "slow query") != c.named || strings.Count(text, "as named") != c.named || strings.Contains(text, "hunter2") {
+			t.Errorf("slow from %s: %s", c.slow, text)
+		}
 	}
 }
 
