@@ -143,13 +143,14 @@ func (s *outside) again(t testing.TB) {
 	})
 }
 
+// scratch is a folder of this process, which TestMain removes.
+func scratch() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("reeve-app-test-%d", os.Getpid()))
+}
+
 // simulator is built once for all tests of this process.
 var simulator = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "reeve-simulate-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "simulate")
+	path := filepath.Join(scratch(), "simulate")
 	out, err := exec.Command("go", "build", "-o", path, "reeve/endpoint/simulate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the simulator: %w: %s", err, out)
