@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 )
 
@@ -86,7 +88,14 @@ func (i Install) windows(arch, title, token string) InstallLine {
 	return InstallLine{Platform: "windows", Title: title, Command: command, Note: i.note(digest, "Run in PowerShell as an administrator.")}
 }
 
+// note says how to run a line, and what stands in its way: better here than on the other machine.
 func (i Install) note(digest, how string) string {
+	if i.Digest != nil && digest == "" {
+		how = "This server does not hold this program, so the download will fail: build it with make endpoints, or set REEVE_ENDPOINT_DIR. " + how
+	}
+	if u, err := url.Parse(i.PublicURL); err == nil && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()) {
+		how = "The address " + i.PublicURL + " works on the server's own machine only: start the server with REEVE_LISTEN, REEVE_PUBLIC_URL and REEVE_TLS=auto to reach it from others. " + how
+	}
 	switch {
 	case digest != "" && i.CAFingerprint != "":
 		return how + " The program is checked against its SHA-256, and the server against the fingerprint in the token."
