@@ -4,11 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	. "reeve/api"
 	"reeve/server/fleet"
 	"reeve/server/tasks"
+	"reeve/tenants/scope"
 )
 
 // jobHandlers serve jobs and their tasks.
@@ -23,7 +28,7 @@ func (h jobHandlers) CreateJob(ctx context.Context, r CreateJobRequestObject) (C
 	if err != nil {
 		return nil, err
 	}
-	job, err := jobOut(made)
+	job, err := jobOut(ctx, made)
 	return CreateJob201JSONResponse(job), err
 }
 
@@ -65,7 +70,7 @@ func (h jobHandlers) ListJobs(ctx context.Context, r ListJobsRequestObject) (Lis
 	}
 	list := ListJobs200JSONResponse{Items: make([]Job, len(page)), NextCursor: optional(next)}
 	for i, j := range page {
-		if list.Items[i], err = jobOut(j); err != nil {
+		if list.Items[i], err = jobOut(ctx, j); err != nil {
 			return nil, err
 		}
 	}
@@ -77,7 +82,7 @@ func (h jobHandlers) GetJob(ctx context.Context, r GetJobRequestObject) (GetJobR
 	if err != nil {
 		return nil, err
 	}
-	job, err := jobOut(found)
+	job, err := jobOut(ctx, found)
 	return GetJob200JSONResponse(job), err
 }
 
@@ -86,7 +91,7 @@ func (h jobHandlers) CancelJob(ctx context.Context, r CancelJobRequestObject) (C
 	if err != nil {
 		return nil, err
 	}
-	job, err := jobOut(cancelled)
+	job, err := jobOut(ctx, cancelled)
 	return CancelJob200JSONResponse(job), err
 }
 
@@ -95,11 +100,11 @@ func (h jobHandlers) RetryJob(ctx context.Context, r RetryJobRequestObject) (Ret
 	if err != nil {
 		return nil, err
 	}
-	job, err := jobOut(made)
+	job, err := jobOut(ctx, made)
 	return RetryJob201JSONResponse(job), err
 }
 
-func jobOut(j tasks.Job) (Job, error) {
+func jobOut(ctx context.Context, j tasks.Job) (Job, error) {
 	targets, err := recode[Targets](j.Targets)
 	if err != nil {
 		return Job{}, err
@@ -114,8 +119,25 @@ func jobOut(j tasks.Job) (Job, error) {
 	if err := json.Unmarshal(j.Payload, &out.Payload); err != nil {
 		return Job{}, fmt.Errorf("reading a job's payload: %w", err)
 	}
+	out.Payload = payloadFor(ctx, out.Payload, append(j.TenantIDs, j.TenantID))
 	return out, nil
 }
+
+// payloadFor leaves of the work what its reader may see. A customer reads what is done on their devices,
+// and how it went; the provider's scripts, with what is written into them, are for those who read scripts
+// or run them in one of the tenants.
+func payloadFor(ctx context.Context, payload map[string]any, tenants []uuid.UUID) map[string]any {
+	who := scope.From(ctx)
+	for _, id := range tenants {
+		if who.May("scripts.read", id) || who.May("jobs.run", id) {
+			return payload
+		}
+	}
+	maps.DeleteFunc(payload, func(name string, _ any) bool { return slices.Contains(scriptText, name) })
+	return payload
+}
+
+var scriptText = []string{"script", "parameters", "arguments"}
 
 func (h jobHandlers) ListTasks(ctx context.Context, r ListTasksRequestObject) (ListTasksResponseObject, error) {
 	p := r.Params

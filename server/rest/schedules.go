@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	. "reeve/api"
 	"reeve/api/fault"
 	"reeve/server/schedule"
@@ -50,7 +52,7 @@ func (h scheduleHandlers) ListSchedules(ctx context.Context, r ListSchedulesRequ
 	if err != nil {
 		return nil, err
 	}
-	return ListSchedules200JSONResponse{Items: each(page, scheduleOut), NextCursor: optional(next)}, nil
+	return ListSchedules200JSONResponse{Items: each(page, func(s schedule.Schedule) Schedule { return scheduleOut(ctx, s) }), NextCursor: optional(next)}, nil
 }
 
 func (h scheduleHandlers) CreateSchedule(ctx context.Context, r CreateScheduleRequestObject) (CreateScheduleResponseObject, error) {
@@ -79,7 +81,7 @@ func (h scheduleHandlers) CreateSchedule(ctx context.Context, r CreateScheduleRe
 	if err != nil {
 		return nil, err
 	}
-	return CreateSchedule201JSONResponse(scheduleOut(made)), nil
+	return CreateSchedule201JSONResponse(scheduleOut(ctx, made)), nil
 }
 
 func (h scheduleHandlers) GetSchedule(ctx context.Context, r GetScheduleRequestObject) (GetScheduleResponseObject, error) {
@@ -87,7 +89,7 @@ func (h scheduleHandlers) GetSchedule(ctx context.Context, r GetScheduleRequestO
 	if err != nil {
 		return nil, err
 	}
-	return GetSchedule200JSONResponse(scheduleOut(found)), nil
+	return GetSchedule200JSONResponse(scheduleOut(ctx, found)), nil
 }
 
 func (h scheduleHandlers) UpdateSchedule(ctx context.Context, r UpdateScheduleRequestObject) (UpdateScheduleResponseObject, error) {
@@ -99,7 +101,7 @@ func (h scheduleHandlers) UpdateSchedule(ctx context.Context, r UpdateScheduleRe
 	if err != nil {
 		return nil, err
 	}
-	return UpdateSchedule200JSONResponse(scheduleOut(changed)), nil
+	return UpdateSchedule200JSONResponse(scheduleOut(ctx, changed)), nil
 }
 
 func changeIn(b ScheduleUpdate) (c schedule.Change, err error) {
@@ -252,7 +254,7 @@ func (h scheduleHandlers) DeleteBlackout(ctx context.Context, r DeleteBlackoutRe
 	return DeleteBlackout204Response{}, nil
 }
 
-func scheduleOut(s schedule.Schedule) Schedule {
+func scheduleOut(ctx context.Context, s schedule.Schedule) Schedule {
 	out := Schedule{ID: s.ID, TenantID: s.TenantID, Name: s.Name, Enabled: s.Enabled, JitterSeconds: s.JitterSeconds, CreatedBy: s.CreatedBy,
 		Version: int(s.Version), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt, NextRunAt: s.NextRunAt, LastRunAt: s.LastRunAt,
 		LastJobID: s.LastJobID, MissedCount: int(s.Missed),
@@ -260,6 +262,7 @@ func scheduleOut(s schedule.Schedule) Schedule {
 		What:    ScheduledWork{Kind: TaskKind(s.What.Kind), TaskExpiresInSeconds: s.What.TaskExpiresSeconds}}
 	// What is stored was encoded from these very shapes.
 	out.What.Payload, _ = recode[map[string]any](s.What.Payload)
+	out.What.Payload = payloadFor(ctx, out.What.Payload, []uuid.UUID{s.TenantID})
 	out.Targets, _ = recode[Targets](s.Targets)
 	out.Recurrence, _ = recode[Recurrence](s.Recurrence)
 	out.ZoneMode = ZoneMode(s.ZoneMode)

@@ -90,7 +90,7 @@ func NewServer(s Services, contract []byte) (*Server, error) {
 			if err != nil {
 				return Job{}, err
 			}
-			return jobOut(made)
+			return jobOut(ctx, made)
 		}},
 		auditHandlers:      auditHandlers{db: s.DB, checkpoints: s.Checkpoints, now: s.Now},
 		operationsHandlers: operationsHandlers{reports: s.Reports, about: s.About, contract: described, ready: s.Ready, now: s.Now},
