@@ -108,10 +108,15 @@ func KeyPermissions() []string {
 	return slices.DeleteFunc(slices.Clone(owner.Permissions), func(p string) bool { return slices.Contains(credentials, p) })
 }
 
+// lasting permissions make things that go on working by themselves when the hour is over: a schedule, a
+// script that others run, a token that lets machines in, a policy.
+var lasting = []string{"schedules.manage", "scripts.manage", "devices.enrol", "policies.manage"}
+
 // EmergencyPermissions are what break-glass access adds over one tenant: the work of a technician and
-// the look around of an administrator. Never credentials, and never the part of a second person.
+// the look around of an administrator. Never credentials, never what outlasts the access, and never the part of a second person.
 func EmergencyPermissions() []string {
-	return join(readFleet, readWork, doWork, []string{"policies.manage", "users.read", "settings.read", "audit.read"})
+	now := slices.DeleteFunc(slices.Clone(doWork), func(p string) bool { return slices.Contains(lasting, p) })
+	return join(readFleet, readWork, now, []string{"users.read", "settings.read", "audit.read"})
 }
 
 // Grant is a role over all tenants or over one.

@@ -46,6 +46,11 @@ func TestRolesAreWellFormed(t *testing.T) {
 	if slices.Contains(EmergencyPermissions(), "approvals.decide") {
 		t.Error("emergency access replaces a second person")
 	}
+	for _, p := range lasting {
+		if slices.Contains(EmergencyPermissions(), p) {
+			t.Errorf("emergency access leaves behind what %s makes", p)
+		}
+	}
 }
 
 // an administrator of customers must be able to appoint any of them

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,11 +66,17 @@ func (f *firstDevice) prepare(ctx context.Context, clients *tenants.Service, dev
 	// The token is good for one use and ten minutes; it is handed over in the environment, because
 	// arguments are visible to every user of the machine.
 	cmd := exec.CommandContext(ctx, f.binary, "enrol", "--server", f.url, "--data", f.data)
-	cmd.Env = append(os.Environ(), "REEVE_ENROL_TOKEN="+token)
+	cmd.Env = append(withoutOurs(), "REEVE_ENROL_TOKEN="+token)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("enrolling this machine: %w: %s", err, out)
 	}
 	return nil
+}
+
+// withoutOurs is the environment without the server's own settings: passwords and database logins are
+// none of the endpoint's business, nor of the scripts that it runs.
+func withoutOurs() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "REEVE_") })
 }
 
 // firstPlace is the first site of the first tenant, made when there is none.
@@ -131,6 +139,7 @@ func (f *firstDevice) runOnce(ctx context.Context) error {
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, f.binary, "run", "--data", f.data)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = withoutOurs()
 	cmd.SysProcAttr = diesWithParent()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

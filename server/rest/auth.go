@@ -31,19 +31,19 @@ const (
 func byCookie(c *fiber.Ctx) bool { return c.Get(sessionHeader) == sessionsCookie }
 
 // tokensOut answers with tokens; where the caller is the portal, the refresh token goes into a cookie.
-func tokensOut(ctx context.Context, t auth.TokenSet) TokenSet {
+func (h authHandlers) tokensOut(ctx context.Context, t auth.TokenSet) TokenSet {
 	out := TokenSet{AccessToken: t.AccessToken, RefreshToken: optional(t.RefreshToken), TokenType: "Bearer",
 		ExpiresIn: int(t.ExpiresIn / time.Second), SecondFactorSetupRequired: t.SetupRequired}
 	if c := exchange(ctx); byCookie(c) && t.RefreshToken != "" {
-		setRefreshCookie(c, t.RefreshToken)
+		h.setRefreshCookie(c, t.RefreshToken)
 		out.RefreshToken = nil
 	}
 	return out
 }
 
-func setRefreshCookie(c *fiber.Ctx, token string) {
+func (h authHandlers) setRefreshCookie(c *fiber.Ctx, token string) {
 	cookie := &fiber.Cookie{Name: refreshCookie, Value: token, Path: cookiePath, HTTPOnly: true, SameSite: fiber.CookieSameSiteStrictMode,
-		Secure: c.Secure(), SessionOnly: true}
+		Secure: c.Secure() || strings.HasPrefix(h.auth.PublicURL, "https://"), SessionOnly: true}
 	if token == "" {
 		cookie.Expires, cookie.SessionOnly = time.Unix(1, 0), false
 	}
@@ -61,7 +61,7 @@ func (h authHandlers) Login(ctx context.Context, r LoginRequestObject) (LoginRes
 	if err != nil {
 		return nil, err
 	}
-	return Login200JSONResponse(tokensOut(ctx, tokens)), nil
+	return Login200JSONResponse(h.tokensOut(ctx, tokens)), nil
 }
 
 func (h authHandlers) RefreshSession(ctx context.Context, r RefreshSessionRequestObject) (RefreshSessionResponseObject, error) {
@@ -75,18 +75,18 @@ func (h authHandlers) RefreshSession(ctx context.Context, r RefreshSessionReques
 	tokens, err := h.auth.Refresh(ctx, token, c.IP())
 	if err != nil {
 		if byCookie(c) && fault.KindOf(err) == fault.Unauthenticated {
-			setRefreshCookie(c, "")
+			h.setRefreshCookie(c, "")
 		}
 		return nil, err
 	}
-	return RefreshSession200JSONResponse(tokensOut(ctx, tokens)), nil
+	return RefreshSession200JSONResponse(h.tokensOut(ctx, tokens)), nil
 }
 
 func (h authHandlers) Logout(ctx context.Context, _ LogoutRequestObject) (LogoutResponseObject, error) {
 	if err := h.auth.Logout(ctx); err != nil {
 		return nil, err
 	}
-	setRefreshCookie(exchange(ctx), "")
+	h.setRefreshCookie(exchange(ctx), "")
 	return Logout204Response{}, nil
 }
 
@@ -94,7 +94,7 @@ func (h authHandlers) LogoutEverywhere(ctx context.Context, _ LogoutEverywhereRe
 	if err := h.auth.LogoutEverywhere(ctx); err != nil {
 		return nil, err
 	}
-	setRefreshCookie(exchange(ctx), "")
+	h.setRefreshCookie(exchange(ctx), "")
 	return LogoutEverywhere204Response{}, nil
 }
 
@@ -103,7 +103,7 @@ func (h authHandlers) StepUp(ctx context.Context, r StepUpRequestObject) (StepUp
 	if err != nil {
 		return nil, err
 	}
-	return StepUp200JSONResponse(tokensOut(ctx, tokens)), nil
+	return StepUp200JSONResponse(h.tokensOut(ctx, tokens)), nil
 }
 
 func (h authHandlers) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {

@@ -62,7 +62,10 @@ func decideBrake(r reach, kind Kind, specs map[uuid.UUID]tenants.JobSpec) brake 
 	if kind.Destructive {
 		b.reasons = append(b.reasons, fmt.Sprintf("%s cannot be undone", kind.Title))
 	}
+	// The provider's limits hold for every job. A tenant's own can only be stricter: who may set those of
+	// one tenant must not loosen the brake of all.
 	provider := specs[scope.Provider]
+	b.canary, b.stopFailure = provider.CanaryPercent, provider.StopFailurePercent
 	if len(r.devices) > 1 {
 		if r.total > provider.MaxDevices {
 			b.reasons = append(b.reasons, fmt.Sprintf("it reaches %d devices, more than %d", r.total, provider.MaxDevices))
@@ -70,15 +73,14 @@ func decideBrake(r reach, kind Kind, specs map[uuid.UUID]tenants.JobSpec) brake 
 		if len(r.devices) > provider.MaxTenants {
 			b.reasons = append(b.reasons, fmt.Sprintf("it reaches %d tenants, more than %d", len(r.devices), provider.MaxTenants))
 		}
-		b.canary, b.stopFailure = provider.CanaryPercent, provider.StopFailurePercent
 	}
 	over := 0
 	for _, id := range r.tenants() {
 		spec := specs[id]
-		if r.devices[id] > spec.MaxDevices {
+		if most := min(spec.MaxDevices, provider.MaxDevices); r.devices[id] > most {
 			over++
 			if over == 1 {
-				b.reasons = append(b.reasons, fmt.Sprintf("it reaches %d devices of one tenant, more than %d", r.devices[id], spec.MaxDevices))
+				b.reasons = append(b.reasons, fmt.Sprintf("it reaches %d devices of one tenant, more than %d", r.devices[id], most))
 			}
 		}
 		b.canary = stricterCanary(b.canary, spec.CanaryPercent)

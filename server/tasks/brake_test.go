@@ -41,6 +41,8 @@ func TestTheBrake(t *testing.T) {
 		{"both", []int{90, 90}, Kind{}, usual, nil, 2, 0, 0},
 		{"many tenants allowed", []int{40, 40}, Kind{}, tenants.JobSpec{MaxDevices: 100, MaxTenants: 2}, nil, 0, 0, 0},
 		{"a tenant of its own mind", []int{6, 40}, Kind{}, tenants.JobSpec{MaxDevices: 100, MaxTenants: 2}, &tenants.JobSpec{MaxDevices: 5}, 1, 0, 0},
+		{"a tenant loosens nothing", []int{101}, Kind{}, usual, &tenants.JobSpec{MaxDevices: 100_000, MaxTenants: 100}, 1, 0, 0},
+		{"nor does it drop the canary", []int{50}, Kind{}, tenants.JobSpec{MaxDevices: 100, CanaryPercent: 20}, &tenants.JobSpec{MaxDevices: 100}, 0, 20, 0},
 		{"destructive", []int{1}, Kind{Destructive: true, Title: "wiping"}, usual, nil, 1, 0, 0},
 		{"the smaller canary, the lower rate", []int{5, 5}, Kind{}, tenants.JobSpec{MaxDevices: 100, MaxTenants: 2, CanaryPercent: 20, StopFailurePercent: 30},
 			&tenants.JobSpec{MaxDevices: 100, CanaryPercent: 10, StopFailurePercent: 50}, 0, 10, 30},
