@@ -212,7 +212,8 @@ test('the audit trail is filtered in the address, shows what changed, and its ch
   await page.goto(`${target.url}/audit`);
   await page.getByRole('textbox', { name: 'Action' }).fill('tenant.suspended');
   await page.waitForURL(/action=tenant.suspended/);
-  await page.getByRole('row', { name: new RegExp(`Client ${run}`) }).first().click();
+  // The address changes before the rows do: wait for the row that is meant.
+  await page.getByRole('row').filter({ hasText: `Client ${run}` }).filter({ hasText: /suspended/i }).first().click();
   const drawer = page.getByRole('dialog', { name: 'Tenant suspended' });
   await drawer.getByRole('row', { name: /state/ }).getByText('suspended').waitFor();
   await shot(page, 'admin-audit');
